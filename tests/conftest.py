@@ -1,0 +1,37 @@
+"""Eight simulated devices and strict numerics for every test."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from jax.sharding import AxisType
+
+if os.environ["JAX_PLATFORMS"] == "cpu":
+    jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_explicit_x64_dtypes", "error")
+
+
+@pytest.fixture
+def x64():
+    """Runs the test in double precision."""
+    with jax.enable_x64(True):
+        yield
+
+
+def _mesh(shape, names):
+    return jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(names))
+
+
+@pytest.fixture(scope="session")
+def mesh8():
+    """Eight devices along `data`."""
+    return _mesh((8,), ("data",))
+
+
+@pytest.fixture(scope="session")
+def mesh2x4():
+    """Two devices along `data`, four along `model`."""
+    return _mesh((2, 4), ("data", "model"))
