@@ -3,7 +3,10 @@
 Each image gets one affine map, composed of flips, scalings, a rotation and a translation, each applied with
 probability p (the horizontal flip always: a fair coin). The nine labels, zero for the identity, are
 
-    x flip, y flip, log2 scale / 0.2, cos - 1 and sin of the rotation, stretch (2, in a random frame), translation (2).
+    x flip, y flip, log2 scale / 0.2, cos - 1 and sin of the rotation, stretch (2), translation (2).
+
+A stretch by 2^(0.2 s) along an axis at angle f and 2^(-0.2 s) across it has the labels s (cos 2f, sin 2f), which tell
+it wholly: (s, f) and (-s, f + 90 degrees) are the same stretch.
 
 Karras et al. 2022, appendix F.2, table 6. Resampling here is bilinear with mirrored borders.
 """
@@ -74,8 +77,8 @@ def _draw(key: Array, probability: float, dtype) -> _Draw:
         scale,
         jnp.cos(turn) - 1,
         jnp.sin(turn),
-        stretch * jnp.cos(frame),
-        stretch * jnp.sin(frame),
+        stretch * jnp.cos(2 * frame),
+        stretch * jnp.sin(2 * frame),
     ]
     return _Draw(matrix, jnp.concatenate([jnp.stack(labels), shift]))
 

@@ -2,7 +2,8 @@
 
     EV = mean_b [1 - |s_b - a_b|^2 / |s_b|^2],    s the score explained (a network's), a the one that explains it.
 
-1 is perfect, 0 is no better than zero; unbounded below, so plot 1 - EV on a log axis.
+1 is perfect, 0 is no better than zero; unbounded below. Near 1 the digits are in 1 - EV, so that is what the functions
+over noise levels return and what belongs on a log axis.
 Wang and Vastola 2024, section 4.
 """
 
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxlib_methods.numerics.checks import require, require_array, require_choice, require_positive, require_size
 
-__all__ = ["PROBE_SIGMAS", "explained_variance", "explained_variance_curve"]
+__all__ = ["PROBE_SIGMAS", "explained_variance", "unexplained_variance", "unexplained_variance_curve"]
 
 PROBE_SIGMAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0, 20.0, 30.0, 40.0, 80.0)
 """The noise levels at which the paper reports explained variance."""
@@ -31,12 +32,21 @@ def explained_variance(score: Float[Array, "b d"], analytic: Float[Array, "b d"]
     >>> float(explained_variance(jnp.array([[2.0, 0.0]]), jnp.array([[1.0, 0.0]])))
     0.75
     """
+    return 1 - unexplained_variance(score, analytic)
+
+
+def unexplained_variance(score: Float[Array, "b d"], analytic: Float[Array, "b d"]) -> Float[Array, ""]:
+    """1 - EV without its rounding: mean_b |s_b - a_b|^2 / |s_b|^2. Args and errors as `explained_variance`.
+
+    >>> float(unexplained_variance(jnp.array([[2.0, 0.0]]), jnp.array([[1.0, 0.0]])))
+    0.25
+    """
     require_array("score", score, (None, None))
     require_array("analytic", analytic, score.shape)
-    return jnp.mean(1 - jnp.sum((score - analytic) ** 2, 1) / jnp.sum(score**2, 1))
+    return jnp.mean(jnp.sum((score - analytic) ** 2, 1) / jnp.sum(score**2, 1))
 
 
-def explained_variance_curve(
+def unexplained_variance_curve(
     key: Key[Array, ""],
     denoise: Callable[[Array, Array], Array],
     analytic: Sequence[Callable[[Array, Array], Array]],
@@ -48,7 +58,7 @@ def explained_variance_curve(
     probes: str = "data",
     of: str = "score",
 ) -> Float[Array, "a s"]:
-    """Explained variance of one denoiser's score by several others', averaged over random probes at each noise level.
+    """1 - EV of one denoiser's score by several others, averaged over random probes at each noise level.
 
     Args:
       key: draws the probes, the same ones for all denoisers and, up to scale, for all levels.
@@ -68,8 +78,9 @@ def explained_variance_curve(
       ValueError: if shapes, sizes or options do not fit, or a known sigma is not positive.
 
     >>> shrink = lambda factor: lambda x, sigma: factor * x
-    >>> explained_variance_curve(jax.random.key(0), shrink(0.0), [shrink(0.5)], jnp.ones((4, 2)), jnp.ones(1)).tolist()
-    [[0.75]]
+    >>> data, sigmas = jnp.ones((4, 2)), jnp.ones(1)
+    >>> unexplained_variance_curve(jax.random.key(0), shrink(0.0), [shrink(0.5)], data, sigmas).tolist()
+    [[0.25]]
     """
     require_array("data", data, (None, None))
     require(data.shape[0] > 0, "data", f"shape {data.shape}", "a matrix with at least one row")
@@ -89,7 +100,7 @@ def explained_variance_curve(
             x = sigma * noise + (clean if probes == "data" else 0)
             compared = lambda d: d(x, sigma) - (x if of == "score" else 0)  # sigma^2 times the score
             truth = compared(denoise)
-            return jnp.stack([explained_variance(truth, compared(other)) for other in analytic])
+            return jnp.stack([unexplained_variance(truth, compared(other)) for other in analytic])
 
         return jax.lax.map(one_level, sigmas.astype(data.dtype))
 

@@ -45,8 +45,8 @@ def gaussian_far_field_score(
     -0.1875
     """
     require_choice("order", order, ("first", "second", "regularised"))
-    noise = noise_variance(x, sigma)
     dim, rank = gaussian.basis.shape
+    noise = noise_variance(x, sigma, dim)
     shift = 0.5 * (gaussian.variances.sum() + (dim - rank) * gaussian.remainder) if order == "regularised" else 0
     bend = 1 if order == "second" else 0
     factor = lambda lam: (1 - lam / (noise + shift) + bend * (lam / noise) ** 2) / noise
@@ -116,6 +116,5 @@ def _weighted_sum(points: Array, mean: Array, direction: Array, block: int) -> A
 def _centre(points: Array, x: Array, sigma: ArrayLike) -> tuple[Array, Array, Array]:
     require_array("points", points, (None, None))
     require(points.shape[0] > 0, "points", f"shape {points.shape}", "a matrix with at least one row")
-    require_array("x", x, (None, points.shape[1]))
     mean = points.mean(0)
-    return noise_variance(x, sigma), mean, x - mean[None]
+    return noise_variance(x, sigma, points.shape[1]), mean, x - mean[None]

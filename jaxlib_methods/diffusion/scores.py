@@ -55,7 +55,7 @@ def gaussian_score(gaussian: Gaussian, x: Float[Array, "b d"], sigma: Sigma) -> 
     >>> gaussian_score(g, jnp.ones((1, 2)), 1.0).tolist()
     [[-0.25, -0.5]]
     """
-    noise = noise_variance(x, sigma)
+    noise = noise_variance(x, sigma, gaussian.mean.shape[0])
     return -spectral_map(gaussian, x - gaussian.mean[None], lambda lam: 1 / (lam + noise))
 
 
@@ -66,7 +66,7 @@ def gaussian_denoise(gaussian: Gaussian, x: Float[Array, "b d"], sigma: Sigma) -
     >>> gaussian_denoise(g, jnp.ones((1, 2)), 1.0).tolist()
     [[0.75, 0.5]]
     """
-    noise = noise_variance(x, sigma)
+    noise = noise_variance(x, sigma, gaussian.mean.shape[0])
     return gaussian.mean[None] + spectral_map(gaussian, x - gaussian.mean[None], lambda lam: lam / (lam + noise))
 
 
@@ -188,8 +188,7 @@ def _delta_average(points, x, sigma, block, mesh, axis, batch_axis) -> tuple[Arr
     """The softmax average of the points and log sum_i exp(-|x - y_i|^2 / (2 sigma^2))."""
     require_array("points", points, (None, None))
     require(points.shape[0] > 0, "points", f"shape {points.shape}", "a matrix with at least one row")
-    require_array("x", x, (None, points.shape[1]))
-    noise = noise_variance(x, sigma)
+    noise = noise_variance(x, sigma, points.shape[1])
     if mesh is None:
         present = jnp.ones(points.shape[0], x.dtype)
         return _expand(
@@ -228,8 +227,8 @@ def _expand(centre, points, x, noise, result) -> tuple[Array, Array]:
     return centre[None] + average, log_sum - 0.5 * jnp.sum((x - centre[None]) ** 2, 1) / noise[:, 0]
 
 
-def noise_variance(x: Array, sigma: ArrayLike) -> Array:
-    """Checks x and sigma and gives sigma^2 as a column."""
-    require_array("x", x, (None, None))
+def noise_variance(x: Array, sigma: ArrayLike, dim: int | None = None) -> Array:
+    """Checks x (b, dim) and sigma, and gives sigma^2 as a column."""
+    require_array("x", x, (None, dim))
     require_positive("sigma", sigma)
     return per_row("sigma", sigma, x) ** 2

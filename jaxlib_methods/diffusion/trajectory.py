@@ -57,7 +57,7 @@ def probability_flow(
     >>> print(probability_flow(g, jnp.ones((1, 2)), 3.0, 0.0))  # sqrt(16 / 25), 0
     [[0.8 0. ]]
     """
-    noise_from, noise_to, alpha_from, alpha_to = _levels(x, sigma_from, sigma_to, alpha_from, alpha_to)
+    noise_from, noise_to, alpha_from, alpha_to = _levels(gaussian, x, sigma_from, sigma_to, alpha_from, alpha_to)
     factor = lambda lam: jnp.sqrt((noise_to + lam * alpha_to**2) / (noise_from + lam * alpha_from**2))
     moved = spectral_map(gaussian, x - alpha_from * gaussian.mean[None], factor)
     return alpha_to * gaussian.mean[None] + moved
@@ -81,7 +81,7 @@ def probability_flow_denoised(
     >>> float(probability_flow_denoised(g, jnp.ones((1, 1)), 1.0, 1.0)[0, 0])
     0.75
     """
-    noise_from, noise_to, alpha_from, alpha_to = _levels(x, sigma_from, sigma_to, alpha_from, alpha_to)
+    noise_from, noise_to, alpha_from, alpha_to = _levels(gaussian, x, sigma_from, sigma_to, alpha_from, alpha_to)
 
     def factor(lam):
         square = (noise_to + lam * alpha_to**2) * (noise_from + lam * alpha_from**2)
@@ -179,8 +179,8 @@ def planar_share(trajectory: Float[Array, "t d"]) -> Float[Array, ""]:
     return square[:2].sum() / square.sum()
 
 
-def _levels(x, sigma_from, sigma_to, alpha_from, alpha_to):
-    require_array("x", x, (None, None))
+def _levels(gaussian, x, sigma_from, sigma_to, alpha_from, alpha_to):
+    require_array("x", x, (None, gaussian.mean.shape[0]))
     require_positive("sigma_from", sigma_from)
     require_nonnegative("sigma_to", sigma_to)
     require_positive("alpha_from", alpha_from)

@@ -53,7 +53,7 @@ def test_sample_distance_uses_unbiased_covariances():
 
 
 def test_extrapolation_removes_the_bias_in_one_over_n():
-    """Equal laws, 100 draws: the plain mean lies beyond ten standard errors of zero, the extrapolated one within four."""
+    """Equal laws, 100 draws: the plain mean is over ten standard errors from zero, the extrapolated one within four."""
 
     def draw(key):
         x, y = jax.random.normal(key, (2, 400, 4))

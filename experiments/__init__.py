@@ -1,0 +1,1 @@
+"""One script per paper, and the harness that runs them: `python -m experiments`."""

@@ -1,0 +1,7 @@
+"""`python -m experiments {list, run, report, bench}`."""
+
+import sys
+
+from experiments.harness.command_line import main
+
+sys.exit(main(sys.argv[1:]))

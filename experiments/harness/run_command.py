@@ -1,0 +1,154 @@
+"""`run`: one experiment or all, new or resumed, from the command line to the exit code."""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import math
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+
+from experiments.harness.arguments import Parser, split_overrides
+from experiments.harness.claims import claims_table, count_reproduced
+from experiments.harness.config import UsageError, choose, from_json, override
+from experiments.harness.registry import implemented, load_experiment, papers
+from experiments.harness.run_folder import RunFolder, environment, find_run
+from experiments.harness.runner import Outcome, Request, execute
+from jaxlib_methods.runtime.mesh import make_mesh
+
+__all__ = ["run_command"]
+
+MOST_SIMULATED_DEVICES = 256
+
+HELP = """Runs an experiment's preset and prints its claims; `all` runs every implemented experiment in turn.
+
+--config.FIELD VALUE replaces a field of the experiment's Config; tuples are written 64,256 and nested fields with dots.
+--json prints the list of claims on standard output and everything else on standard error; with `all` it prints an
+object that maps each slug to {"status", "claims", "seconds", "error", "signal"}."""
+
+
+def run_command(argv: list[str]) -> int:
+    """Runs what the arguments ask for and returns the exit code."""
+    parser = Parser("run", HELP)
+    parser.add_argument("slug", help="experiment, or all")
+    parser.add_argument("--preset", help="named configuration (default: quick)")
+    parser.add_argument("--seed", type=int, help="random seed (default: 0)")
+    parser.add_argument("--mesh", help="device mesh such as data=8 or data=4,model=2; simulated on a CPU")
+    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run: its path or its folder's name")
+    parser.add_argument("--data-dir", type=Path, help="folder where data files are looked for first")
+    parser.add_argument("--json", action="store_true", help="print the claims as JSON")
+    rest, overrides = split_overrides(argv)
+    options = parser.parse(rest)
+    if options.seed is not None and not 0 <= options.seed < 2**32:
+        raise UsageError(f"--seed must be between 0 and 2^32 - 1, got {options.seed}")
+    if options.data_dir is not None and not options.data_dir.is_dir():
+        raise UsageError(f"--data-dir {options.data_dir} is not a folder")
+    if options.slug == "all":
+        return _run_all(options, overrides, argv)
+    if options.resume:
+        request, folder = _resumed(options, overrides)
+    else:
+        request, folder = _requested(options.slug, options, overrides), None
+    with _prints_to_standard_error(options.json):
+        outcome = _run_one(request, options, argv, folder)
+    if options.json:
+        print(json.dumps(outcome.claims, indent=2))
+    return outcome.exit_code
+
+
+def _requested(slug: str, options: argparse.Namespace, overrides: dict[str, str]) -> Request:
+    presets = load_experiment(slug).PRESETS
+    preset = choose(f"preset of {slug}", options.preset or "quick", presets)
+    config = override(presets[preset], overrides)
+    return Request(slug, preset, overrides, config, options.seed or 0, options.mesh)
+
+
+def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> tuple[Request, RunFolder]:
+    experiment = load_experiment(options.slug)
+    folder = find_run(options.runs, options.slug, options.resume)
+    if folder.state() == "finished":
+        raise UsageError(f"{folder.path} is finished; there is nothing to resume")
+    stored = folder.read("config")
+    for name in ("preset", "seed", "mesh"):
+        given = getattr(options, name)
+        if given not in (None, stored[name]):
+            raise UsageError(f"--{name} {given} conflicts with the run, which has {stored[name]}")
+    config = from_json(experiment.Config, stored["config"])
+    if override(config, overrides) != config:
+        raise UsageError("--config conflicts with the run; start a new run to change fields")
+    if not folder.lock():
+        raise UsageError(f"{folder.path} is still running (process {folder.read('status')['pid']})")
+    return Request(**(stored | {"config": config})), folder
+
+
+def _run_one(request: Request, options: argparse.Namespace, argv: list[str], folder: RunFolder | None) -> Outcome:
+    mesh = _mesh(request.mesh)
+    folder = folder or RunFolder.create(options.runs, request.slug, request.seed)
+    folder.write_status("running")
+    folder.write("config", request.as_dict())
+    folder.write("environment", environment(["run", *argv]))
+    print(f"{request.slug}, preset {request.preset}, in {folder.path}", file=sys.stderr)
+    experiment = load_experiment(request.slug)
+    outcome = execute(experiment, request, folder, mesh=mesh, data_directory=options.data_dir)
+    folder.unlock()
+    _announce(request.slug, outcome, folder.path, options.data_dir)
+    return outcome
+
+
+def _mesh(text: str | None) -> Mesh | None:
+    """The mesh of `--mesh`, None on one device; on a CPU the devices are simulated."""
+    if text is None:
+        return None
+    needed = math.prod(int(size) for size in re.findall(r"=\s*(\d+)", text))
+    if 1 < needed <= MOST_SIMULATED_DEVICES:
+        with contextlib.suppress(RuntimeError):  # devices exist already: they are as many as they are
+            jax.config.update("jax_num_cpu_devices", needed)
+    try:
+        mesh = make_mesh(text)
+    except ValueError as error:
+        raise UsageError(f"--mesh: {error}") from error
+    return mesh if mesh.size > 1 else None
+
+
+def _announce(slug: str, outcome: Outcome, folder: Path, data_directory: Path | None) -> None:
+    data = ["--data-dir", str(data_directory)] if data_directory else []
+    resume = "python -m experiments " + shlex.join(["run", slug, "--resume", str(folder), *data])
+    if outcome.status == "finished":
+        print(f"\n{claims_table(outcome.claims)}\n")
+        print(f"{slug}: {count_reproduced(outcome.claims)} claims reproduced in {outcome.seconds:.0f} s; see {folder}")
+    elif outcome.status == "interrupted":
+        print(f"{slug} was interrupted; go on with: {resume}", file=sys.stderr)
+    else:
+        print(f"error: {slug} failed: {outcome.error}; traceback in {folder}; go on with: {resume}", file=sys.stderr)
+
+
+def _run_all(options: argparse.Namespace, overrides: dict[str, str], argv: list[str]) -> int:
+    if overrides or options.resume:
+        raise UsageError("run all takes neither --config fields nor --resume")
+    slugs = [paper.slug for paper in papers() if implemented(paper.slug)]
+    requests = [_requested(slug, options, {}) for slug in slugs]
+    outcomes: dict[str, Outcome] = {}
+    with _prints_to_standard_error(options.json):
+        for request in requests:
+            outcomes[request.slug] = outcome = _run_one(request, options, argv, None)
+            jax.clear_caches()
+            if outcome.signal is not None:
+                break
+        print("\n" + "\n".join(f"{slug:32}  {_summary(outcome)}" for slug, outcome in outcomes.items()))
+    if options.json:
+        print(json.dumps({slug: dataclasses.asdict(outcome) for slug, outcome in outcomes.items()}, indent=2))
+    return max((outcome.exit_code for outcome in outcomes.values()), default=0)
+
+
+def _summary(outcome: Outcome) -> str:
+    claims = f"{count_reproduced(outcome.claims)} claims" if outcome.status == "finished" else outcome.error or ""
+    return f"{outcome.status:12} {outcome.seconds:6.0f} s  {claims}"
+
+
+def _prints_to_standard_error(wanted: bool):
+    return contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext()
