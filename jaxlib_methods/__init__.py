@@ -4,7 +4,10 @@ Each method group is a subpackage that loads when it is first named: `jaxlib_met
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxlib_methods import diffusion, nn, numerics, runtime
 
 __version__ = "0.1.0"
 __all__ = ["diffusion", "nn", "numerics", "runtime"]

@@ -15,7 +15,7 @@ so `make_plan` only rescales the slot y.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,12 +38,14 @@ class SamplerPlan:
       table: (e, n, n + 2, *event) or (e, n, n + 2). Row i of [A, B, c] gives the new slot i from the n slots, the
         denoised sample and 1.
       stochastic: whether any fresh noise is drawn (static).
+      terms: for each slot the columns of its row that any evaluation uses (static); all if None.
     """
 
     times: np.ndarray | Array
     noise: np.ndarray | Array
     table: np.ndarray | Array
     stochastic: bool = field(default=False, metadata={"static": True})
+    terms: tuple[tuple[int, ...], ...] | None = field(default=None, metadata={"static": True})
 
     @property
     def evaluations(self) -> int:
@@ -79,7 +81,8 @@ def sample(
       ValueError: if x has no batch axis or does not fit per-pixel coefficients, the denoiser changes the shape, or a
         stochastic plan is given no key.
 
-    Cost: `plan.evaluations` network calls; memory for about 2n arrays like x, n <= 5 slots.
+    Cost: `plan.evaluations` network calls, each with a few fused additions of arrays like x; memory for about 2n such
+    arrays, n <= 5 slots.
 
     >>> plan = SamplerPlan(np.array([2.0]), np.zeros(1), np.array([[[0.5, 0.5, 0.0]]]))  # one Euler step, 2 -> 1
     >>> sample(lambda y, sigma: jnp.zeros_like(y), jnp.ones((1, 2)), plan).tolist()
@@ -96,20 +99,22 @@ def sample(
             raise ValueError("key must be given, because the plan is stochastic")
         keys = jax.random.split(key, plan.evaluations)
 
-    def evaluate(state, row) -> tuple[Array, Any]:
+    def evaluate(state: list[Array], row) -> tuple[list[Array], Array | None]:
         time, noise, table, key = row
         y = state[0] if key is None else state[0] + noise * jax.random.normal(key, x.shape, x.dtype)
         denoised = denoise(y, time)
         require(denoised.shape == y.shape, "denoise(y, t)", f"shape {denoised.shape}", f"of y's shape {y.shape}")
-        inputs = jnp.concatenate([y[None], state[1:], denoised[None].astype(x.dtype)])
-        state = jnp.sum(table[:, :-1] * inputs[None], axis=1) + table[:, -1]
+        inputs = [y, *state[1:], denoised.astype(x.dtype), jnp.ones((), x.dtype)]
+        state = [sum((table[i, j] * inputs[j] for j in columns), jnp.zeros_like(x)) for i, columns in enumerate(terms)]
         return state, y if trajectory else None
 
     times, noise, table = (jnp.asarray(a, x.dtype) for a in (plan.times, plan.noise, plan.table))
+    slots, columns = table.shape[1:3]
     table = table.reshape(*table.shape[:3], 1, *(event or (1,) * (x.ndim - 1)))
-    start = jnp.pad(x[None], [(0, table.shape[1] - 1)] + [(0, 0)] * x.ndim)
+    terms = plan.terms or (tuple(range(columns)),) * slots
+    start = [x] + [jnp.zeros_like(x)] * (slots - 1)
     state, visited = jax.lax.scan(evaluate, start, (times, noise, table, keys))
-    return (state[0], jnp.concatenate([visited, state[:1]])) if trajectory else state[0]
+    return (state[0], jnp.concatenate([visited, state[0][None]])) if trajectory else state[0]
 
 
 class Grid(NamedTuple):
@@ -167,7 +172,9 @@ def make_plan(grid: Grid, points: Sequence[int], rows: Sequence[Sequence[np.ndar
     column = (-1,) + (1,) * (table.ndim - 2)
     table[:, :, 0] /= here.reshape(column)
     table[:, 0] *= following.reshape(column)
-    return SamplerPlan(grid.times[[*points]], np.zeros(len(points)), table)
+    used = np.any(table != 0, axis=(0, *range(3, table.ndim)))
+    terms = tuple(tuple(np.flatnonzero(row).tolist()) for row in used)
+    return SamplerPlan(grid.times[[*points]], np.zeros(len(points)), table, terms=terms)
 
 
 def _like(name: str, sigmas: np.ndarray, values) -> np.ndarray:

@@ -96,15 +96,20 @@ def spectral_map(gaussian: Gaussian, u: Float[Array, "b d"], function: Callable[
 
 
 def _spectral_map(gaussian: Gaussian, u: Array, function: Callable[[Array], Array]) -> Array:
+    along, off = _split(gaussian, u)
+    image = _span(gaussian, function(gaussian.variances[None]) * along)
+    return image if off is None else image + function(gaussian.remainder[None, None]) * off
+
+
+def _split(gaussian: Gaussian, u: Array) -> tuple[Array, Array | None]:
+    """Coordinates along the basis, and what is left off it; None where the basis is complete."""
     dim, rank = gaussian.basis.shape
-    on_basis, off_basis = function(gaussian.variances[None]), function(gaussian.remainder[None, None])
-    if rank == 0:
-        return off_basis * u
     along = jnp.einsum("bd,dr->br", u, gaussian.basis, precision="highest")
-    span = lambda z: jnp.einsum("br,dr->bd", z, gaussian.basis, precision="highest")
-    if rank == dim:
-        return span(on_basis * along)
-    return span(on_basis * along) + off_basis * (u - span(along))
+    return along, None if rank == dim else u - _span(gaussian, along)
+
+
+def _span(gaussian: Gaussian, coordinates: Array) -> Array:
+    return jnp.einsum("br,dr->bd", coordinates, gaussian.basis, precision="highest")
 
 
 def gaussian_log_density(
@@ -129,11 +134,12 @@ def gaussian_log_density(
     require_array("x", x, (None, dim))
     require_nonnegative("noise", noise)
     noise = per_row("noise", noise, x)
-    offset = x - gaussian.mean[None]
-    distance = jnp.sum(offset * _spectral_map(gaussian, offset, lambda lam: 1 / (lam + noise)), -1)
-    log_det = jnp.log(gaussian.variances[None] + noise).sum(-1)
-    if rank < dim:
-        log_det += (dim - rank) * jnp.log(gaussian.remainder + noise[:, 0])
+    along, off = _split(gaussian, x - gaussian.mean[None])
+    variances = gaussian.variances[None] + noise
+    distance, log_det = jnp.sum(along**2 / variances, -1), jnp.log(variances).sum(-1)
+    if off is not None:
+        remainder = gaussian.remainder + noise[:, 0]
+        distance, log_det = distance + jnp.sum(off**2, -1) / remainder, log_det + (dim - rank) * jnp.log(remainder)
     return -0.5 * (distance + log_det + dim * jnp.log(2 * jnp.pi))
 
 
