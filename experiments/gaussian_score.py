@@ -10,8 +10,9 @@ are means of each point's own slope, mean squares are taken over 10,000 points, 
 compared with their range over batches of that size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,14 +47,24 @@ from jaxlib_methods.numerics import (
 PAPER = "Wang and Vastola, The Unreasonable Effectiveness of Gaussian Score Approximation for Diffusion Models, 2024"
 
 SOLVERS = {
-    "DPM-Solver++(1)": lambda sigmas: dpm_solver_plan(sigmas, order=1),
-    "Heun": heun_plan,
-    "DPM-Solver++(2M)": lambda sigmas: dpm_solver_plan(sigmas, order=2),
-    "DPM-Solver++(3M)": lambda sigmas: dpm_solver_plan(sigmas, order=3),
-    "UniPC-1": lambda sigmas: unipc_plan(sigmas, order=1),
-    "UniPC-2 (bh1)": lambda sigmas: unipc_plan(sigmas, order=2),
-    "UniPC-2 (bh2)": lambda sigmas: unipc_plan(sigmas, order=2, variant="bh2"),
-    "UniPC-3": lambda sigmas: unipc_plan(sigmas, order=3),
+    "dpm-1": lambda sigmas: dpm_solver_plan(sigmas, order=1),
+    "heun": heun_plan,
+    "dpm-2m": lambda sigmas: dpm_solver_plan(sigmas, order=2),
+    "dpm-3m": lambda sigmas: dpm_solver_plan(sigmas, order=3),
+    "unipc-1": lambda sigmas: unipc_plan(sigmas, order=1),
+    "unipc-2-bh1": lambda sigmas: unipc_plan(sigmas, order=2),
+    "unipc-2-bh2": lambda sigmas: unipc_plan(sigmas, order=2, variant="bh2"),
+    "unipc-3": lambda sigmas: unipc_plan(sigmas, order=3),
+}
+SOLVER_NAMES = {
+    "dpm-1": "DPM-Solver++(1)",
+    "heun": "Heun",
+    "dpm-2m": "DPM-Solver++(2M)",
+    "dpm-3m": "DPM-Solver++(3M)",
+    "unipc-1": "UniPC-1",
+    "unipc-2-bh1": "UniPC-2 (bh1)",
+    "unipc-2-bh2": "UniPC-2 (bh2)",
+    "unipc-3": "UniPC-3",
 }
 
 
@@ -132,7 +143,7 @@ class Result(NamedTuple):
 def run(config: Config, context: Context) -> Result:
     images, labels = context.data(config.dataset).all()
     x, labels = images.reshape(len(images), -1), jnp.asarray(labels)
-    keys = jax.random.split(context.key, 5)
+    keys = jax.random.split(context.key, 4)
     with jax.enable_x64(True):
         with context.section("far field"):
             far = far_field(config, context, keys[0], jnp.asarray(x, jnp.float64))
@@ -141,8 +152,8 @@ def run(config: Config, context: Context) -> Result:
             teleported = teleportation(config, context, keys[1], jnp.asarray(x, jnp.float64), mixture)
         with context.section("solver orders"):
             orders = solver_orders(config, context, keys[2], mixture)
-    network = trained_network(config, context, keys[3:], jnp.asarray(x), labels, images.shape[1:])
-    return Result(far, teleported, orders, network)
+    network = trained_network(config, context, keys[3], jnp.asarray(x), labels)
+    return Result(far, teleported, orders, network._replace(images=network.images.reshape(-1, 16, *images.shape[1:])))
 
 
 def far_field(config: Config, context: Context, key, x) -> FarField:
@@ -207,13 +218,13 @@ def solver_orders(config: Config, context: Context, key, mixture) -> Orders:
     )
 
 
-def trained_network(config: Config, context: Context, keys, x, labels, event) -> Network:
+def trained_network(config: Config, context: Context, key, x, labels) -> Network:
     def network(params, z, noise):
         return mlp_apply(params, jnp.concatenate([z, sinusoidal_features(noise, 32)], axis=1))
 
     denoise = edm_denoiser(network)
     gaussian = fit_gaussian(x, mesh=context.mesh)
-    probe_key, sample_key = keys
+    init_key, probe_key, classifier_key, half_key, sample_key = jax.random.split(key, 5)
     names = [f"{by}_{sigma:g}" for by in ("gaussian", "delta") for sigma in config.learn_sigmas]
 
     @jax.jit
@@ -233,7 +244,7 @@ def trained_network(config: Config, context: Context, keys, x, labels, event) ->
     state = context.train(
         "network",
         lambda params, batch, key: edm_loss(key, denoise, params, batch),
-        mlp_init(jax.random.fold_in(sample_key, 1), (dim + 32, width, width, width, dim)),
+        mlp_init(init_key, (dim + 32, width, width, width, dim)),
         random_rows(config, np.asarray(x)),
         optax.adam(config.learning_rate),
         steps=config.train_steps,
@@ -243,34 +254,33 @@ def trained_network(config: Config, context: Context, keys, x, labels, event) ->
     )
     evaluations = [record for record in context.records("network") if names[0] in record]
     explained = 1 - np.array([[record[name] for name in names] for record in evaluations])
-    features, accuracy = classifier_features(config, context, x, labels)
+    features, accuracy = classifier_features(config, context, classifier_key, x, labels)
     with context.section("samples"):
         frechet, kernel, images = teleported_samples(
             config, context, sample_key, lambda z, sigma: denoise(state.ema, z, sigma), gaussian, x, features
         )
-    half = len(x) // 2
-    real = features(jax.random.permutation(probe_key, x))
+    one_half, other_half = np.array_split(features(jax.random.permutation(half_key, x)), 2)
     return Network(
         explained=explained.reshape(len(evaluations), 2, len(config.learn_sigmas)),
         classifier_accuracy=accuracy,
         frechet=frechet,
         kernel=kernel,
-        frechet_floor=float(sample_frechet_distance(real[:half], real[half:])),
-        images=images.reshape(len(images), -1, *event),
+        frechet_floor=float(sample_frechet_distance(jnp.asarray(one_half), jnp.asarray(other_half))),
+        images=images,
     )
 
 
-def random_rows(config: Config, *arrays: np.ndarray):
+def random_rows(config: Config, arrays):
     """Batches drawn with replacement, a pure function of the step."""
 
     def batch(step: int):
-        rows = np.random.default_rng(step).integers(0, len(arrays[0]), config.batch_size)
-        return tuple(a[rows] for a in arrays) if len(arrays) > 1 else arrays[0][rows]
+        rows = np.random.default_rng(step).integers(0, len(jax.tree.leaves(arrays)[0]), config.batch_size)
+        return jax.tree.map(lambda a: a[rows], arrays)
 
     return batch
 
 
-def classifier_features(config: Config, context: Context, x, labels):
+def classifier_features(config: Config, context: Context, key, x, labels):
     """Penultimate features of a perceptron trained on four fifths of the data, and its accuracy on the rest."""
     test = np.arange(len(x)) % 5 == 0
 
@@ -281,8 +291,8 @@ def classifier_features(config: Config, context: Context, x, labels):
     params = context.train(
         "classifier",
         loss,
-        mlp_init(jax.random.fold_in(context.key, 9), (x.shape[1], 128, 64, int(labels.max()) + 1)),
-        random_rows(config, np.asarray(x)[~test], np.asarray(labels)[~test]),
+        mlp_init(key, (x.shape[1], 128, 64, int(labels.max()) + 1)),
+        random_rows(config, (np.asarray(x)[~test], np.asarray(labels)[~test])),
         optax.adam(1e-3),
         steps=config.classifier_steps,
     ).params
@@ -326,190 +336,152 @@ def claims(config: Config, result: Result) -> list[Claim]:
     ]
 
 
+def derived(reproduction: str):
+    """Makes claims of the sheet's numbers, which were derived and checked numerically."""
+
+    def claim(make: Callable[..., Claim], id: str, statement: str, **judged: Any) -> Claim:
+        return make(id, statement, source=f"sheet, reproduction {reproduction}", origin="derived", **judged)
+
+    return claim
+
+
 def far_field_claims(far: FarField) -> list[Claim]:
-    rows = [
-        ("gaussian", "The Gaussian score misses the training set's by a share that falls as sigma^-6.", -6.0, 0.1),
-        ("mean", "The mean alone misses it by a share that falls as sigma^-4.", -4.0, 0.05),
-        ("mirrored", "For a point cloud symmetric about its mean, the Gaussian's share falls as sigma^-8.", -8.0, 0.1),
-    ]
+    claim = derived("(a)1")
+    rows = {
+        "gaussian": ("The Gaussian score misses the training set's by a share that falls as sigma^-6.", -6.0, 0.1),
+        "mean": ("The mean alone misses it by a share that falls as sigma^-4.", -4.0, 0.05),
+        "mirrored": ("For a cloud symmetric about its mean, the Gaussian's share falls as sigma^-8.", -8.0, 0.1),
+    }
     return [
-        Claim.close(
-            f"far-field-{name}",
-            statement,
-            source="sheet, definition 7 and reproduction (a)1",
-            origin="derived",
-            expected=expected,
-            measured=float(slope),
-            tolerance=tolerance,
+        claim(
+            Claim.close, f"far-field-{name}", statement, expected=expected, measured=float(slope), tolerance=tolerance
         )
-        for (name, statement, expected, tolerance), slope in zip(rows, far.slopes, strict=True)
+        for (name, (statement, expected, tolerance)), slope in zip(rows.items(), far.slopes, strict=True)
     ]
 
 
 def teleportation_claims(config: Config, teleported: Teleported) -> list[Claim]:
+    claim = derived("(a)2")
     ratio = dict(zip(config.skips, teleported.error / teleported.error[0], strict=True))
-    common = dict(source="sheet, reproduction (a)2", origin="derived")
+    shift = dict(zip(config.skips, teleported.shift, strict=True))
+    harmless = "On an exact mixture, skipping up to 6 of 18 Heun steps raises the squared error by at most 5 %."
+    least = "The error is least at 5 to 7 skipped steps."
+    knee = "At {} skipped steps it is at least {} times that of no skip."
+    moved = (
+        "Skipping {} steps moves end points by a mean square of {:g}: within a factor 2 of the range over 20 batches."
+    )
     return [
-        Claim.at_most(
-            "teleport-harmless",
-            "On an exact mixture, skipping up to 6 of 18 Heun steps raises the error by at most 5 %.",
-            expected=1.05,
-            measured=max(ratio[skip] for skip in range(7)),
-            **common,
+        claim(
+            Claim.at_most, "teleport-harmless", harmless, expected=1.05, measured=max(ratio[skip] for skip in range(7))
         ),
-        Claim.between(
-            "teleport-best-skip",
-            "The error is least at 5 to 7 skipped steps.",
-            low=5,
-            high=7,
-            measured=min(ratio, key=ratio.__getitem__),
-            **common,
-        ),
-        Claim.at_least(
-            "teleport-knee",
-            "At 8 skipped steps the error is at least 1.5 times that of no skip.",
-            expected=1.5,
-            measured=ratio[8],
-            **common,
-        ),
-        Claim.at_least(
-            "teleport-too-far",
-            "At 12 skipped steps the error is at least 30 times that of no skip.",
-            expected=30,
-            measured=ratio[12],
-            **common,
-        ),
+        claim(Claim.between, "teleport-best-skip", least, low=5, high=7, measured=min(ratio, key=ratio.__getitem__)),
+        claim(Claim.at_least, "teleport-knee", knee.format(8, 1.5), expected=1.5, measured=ratio[8]),
+        claim(Claim.at_least, "teleport-too-far", knee.format(12, 30), expected=30, measured=ratio[12]),
         *[
-            Claim.ordering(
+            claim(
+                Claim.ordering,
                 f"teleport-shift-{skip}",
-                f"Skipping {skip} steps moves the end points by a mean square of {value:g}, within a factor 2 of the "
-                "range over 20 batches of 500 points.",
+                moved.format(skip, value),
                 expected=["half the least", "stated", "twice the largest"],
-                measured={"half the least": shift.min() / 2, "stated": value, "twice the largest": shift.max() * 2},
-                **common,
+                measured={
+                    "half the least": shift[skip].min() / 2,
+                    "stated": value,
+                    "twice the largest": shift[skip].max() * 2,
+                },
             )
             for skip, value in {2: 3.7e-10, 4: 2.3e-8, 6: 2.2e-6, 8: 1.2e-3}.items()
-            for shift in teleported.shift[[config.skips.index(skip)]]
         ],
     ]
 
 
 def order_claims(config: Config, orders: Orders) -> list[Claim]:
+    claim = derived("(a)3")
     order = dict(zip(SOLVERS, -orders.slopes, strict=True))
-    common = dict(source="sheet, reproduction (a)3", origin="derived")
-    two_sided = {
-        "DPM-Solver++(1)": (1.0, 0.15),
-        "Heun": (2.0, 0.15),
-        "DPM-Solver++(2M)": (1.9, 0.15),
-        "UniPC-1": (1.9, 0.15),
-        "UniPC-2 (bh1)": (2.9, 0.3),
-        "UniPC-2 (bh2)": (2.9, 0.3),
-    }
-    label = lambda name: (
-        "order-" + "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-").replace("--", "-")
-    )
     statement = "On the mixture, {} converges with order {}."
-    close = [
-        Claim.close(
-            label(name),
-            statement.format(name, value),
-            expected=value,
-            measured=order[name],
-            tolerance=tolerance,
-            **common,
-        )
-        for name, (value, tolerance) in two_sided.items()
+    stated = {"dpm-1": (1.0, 0.15), "heun": (2.0, 0.15), "dpm-2m": (1.9, 0.15), "unipc-1": (1.9, 0.15)}
+    stated |= {"unipc-2-bh1": (2.9, 0.3), "unipc-2-bh2": (2.9, 0.3)}
+    floors = {"dpm-3m": 2.1, "unipc-3": 3.5}
+    error = orders.errors[list(SOLVERS).index("unipc-3"), config.solver_steps.index(160)]
+    return [
+        *[
+            claim(
+                Claim.close,
+                f"order-{name}",
+                statement.format(SOLVER_NAMES[name], value),
+                expected=value,
+                measured=order[name],
+                tolerance=tolerance,
+            )
+            for name, (value, tolerance) in stated.items()
+        ],
+        *[
+            claim(
+                Claim.at_least,
+                f"order-{name}",
+                statement.format(SOLVER_NAMES[name], f"{value} or more"),
+                expected=value,
+                measured=order[name],
+            )
+            for name, value in floors.items()
+        ],
+        claim(
+            Claim.at_most,
+            "unipc-3-error",
+            "The error of UniPC-3 with 160 steps is below 1e-5.",
+            expected=1e-5,
+            measured=error,
+        ),
     ]
-    floors = [
-        Claim.at_least(
-            label(name), statement.format(name, f"{value} or more"), expected=value, measured=order[name], **common
-        )
-        for name, value in {"DPM-Solver++(3M)": 2.1, "UniPC-3": 3.5}.items()
-    ]
-    small = Claim.at_most(
-        "unipc-3-error",
-        "The error of UniPC-3 with 160 steps is below 1e-5.",
-        expected=1e-5,
-        measured=orders.errors[list(SOLVERS).index("UniPC-3"), config.solver_steps.index(160)],
-        **common,
-    )
-    return [*close, *floors, small]
 
 
 def learning_claims(config: Config, explained: np.ndarray) -> list[Claim]:
-    steps, sigmas = np.array(config.learn_steps), list(config.learn_sigmas)
-    low, mid = sigmas.index(0.2), sigmas.index(1.0)
-    gaussian, delta = explained[:, 0], explained[:, 1]
-    at = lambda step: int(np.flatnonzero(steps == step)[0])
-    common = dict(source="sheet, reproduction (a)4", origin="derived")
+    claim = derived("(a)4")
+    steps, sigmas = np.array(config.learn_steps), np.array(config.learn_sigmas)
+    step = {int(value): i for i, value in enumerate(steps)}
+    mid = explained[:, :, config.learn_sigmas.index(1.0)]
+    low = explained[:, :, config.learn_sigmas.index(0.2)]
+    peak = "At sigma 1 the share of the network's score that the Gaussian explains peaks at .98."
+    declines = "By step 1600 it has fallen below .97 (tolerance .02)."
+    rises = "At sigma 1 the share that the training set explains rises from step 50 on without a break."
+    delta = "While the training set still explains less than .1 of it (step 800)."
+    both = "From sigma 5 on both explain more than .999 from step 50 on."
     return [
-        Claim.close(
-            "learning-gaussian-peak",
-            "At sigma 1 the share of the network's score that the Gaussian explains peaks at .98.",
-            expected=0.98,
-            measured=gaussian[:, mid].max(),
-            tolerance=0.02,
-            **common,
-        ),
-        Claim.between(
-            "learning-gaussian-peak-step",
+        claim(Claim.close, "learning-peak", peak, expected=0.98, measured=mid[:, 0].max(), tolerance=0.02),
+        claim(
+            Claim.between,
+            "learning-peak-step",
             "It peaks between steps 200 and 800.",
             low=200,
             high=800,
-            measured=int(steps[gaussian[:, mid].argmax()]),
-            **common,
+            measured=steps[mid[:, 0].argmax()],
         ),
-        Claim.at_most(
-            "learning-gaussian-declines",
-            "By step 1600 it has fallen below .97 (tolerance .02).",
-            expected=0.99,
-            measured=gaussian[at(1600), mid],
-            **common,
-        ),
-        Claim.ordering(
-            "learning-delta-rises",
-            "At sigma 1 the share that the training set explains rises from step 50 on without a break.",
-            expected="increasing",
-            measured=delta[:, mid],
-            **common,
-        ),
-        Claim.close(
+        claim(Claim.at_most, "learning-declines", declines, expected=0.99, measured=mid[step[1600], 0]),
+        claim(Claim.ordering, "learning-delta-rises", rises, expected="increasing", measured=mid[:, 1]),
+        claim(
+            Claim.close,
             "learning-delta-values",
             "It is .856 at step 50 and .945 at step 1600.",
             expected=[0.856, 0.945],
-            measured=[delta[at(50), mid], delta[at(1600), mid]],
+            measured=mid[[step[50], step[1600]], 1],
             tolerance=0.02,
-            **common,
         ),
-        Claim.close(
+        claim(
+            Claim.close,
             "learning-low-noise-peak",
             "At sigma 0.2 the Gaussian share is .84 at step 800.",
             expected=0.84,
-            measured=gaussian[at(800), low],
+            measured=low[step[800], 0],
             tolerance=0.02,
-            **common,
         ),
-        Claim.ordering(
+        claim(
+            Claim.ordering,
             "learning-low-noise-falls",
             "After that it falls.",
             expected="decreasing",
-            measured=[gaussian[at(800), low], gaussian[at(1600), low]],
-            **common,
+            measured=low[[step[800], step[1600]], 0],
         ),
-        Claim.at_most(
-            "learning-low-noise-delta",
-            "While the training set still explains less than .1 of it (step 800).",
-            expected=0.1,
-            measured=delta[at(800), low],
-            **common,
-        ),
-        Claim.at_least(
-            "learning-high-noise",
-            "From sigma 5 on both explain more than .999 from step 50 on.",
-            expected=0.999,
-            measured=explained[:, :, [i for i, sigma in enumerate(sigmas) if sigma >= 5]].min(),
-            **common,
-        ),
+        claim(Claim.at_most, "learning-low-noise-delta", delta, expected=0.1, measured=low[step[800], 1]),
+        claim(Claim.at_least, "learning-high-noise", both, expected=0.999, measured=explained[:, :, sigmas >= 5].min()),
     ]
 
 
@@ -570,7 +542,7 @@ def teleportation_figure(config: Config, result: Result):
 
 def order_figure(config: Config, orders: Orders):
     figure, axes = new_figure("steps", "rms error (geometric mean over seeds)", log=True)
-    for name, errors, slope in zip(SOLVERS, orders.errors, orders.slopes, strict=True):
+    for name, errors, slope in zip(SOLVER_NAMES.values(), orders.errors, orders.slopes, strict=True):
         axes.plot(config.solver_steps, errors, "o-", label=f"{name}: {-slope:.2f}")
     axes.set_title("Solver orders on the exact mixture")
     axes.legend(fontsize=7, loc="lower left")

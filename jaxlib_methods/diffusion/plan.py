@@ -99,14 +99,14 @@ def sample(
             raise ValueError("key must be given, because the plan is stochastic")
         keys = jax.random.split(key, plan.evaluations)
 
-    def evaluate(state: list[Array], row) -> tuple[list[Array], Array | None]:
+    def evaluate(state: list[Array], row) -> tuple[list[Array], tuple[Array, ...]]:
         time, noise, table, key = row
         y = state[0] if key is None else state[0] + noise * jax.random.normal(key, x.shape, x.dtype)
         denoised = denoise(y, time)
         require(denoised.shape == y.shape, "denoise(y, t)", f"shape {denoised.shape}", f"of y's shape {y.shape}")
         inputs = [y, *state[1:], denoised.astype(x.dtype), jnp.ones((), x.dtype)]
         state = [sum((table[i, j] * inputs[j] for j in columns), jnp.zeros_like(x)) for i, columns in enumerate(terms)]
-        return state, y if trajectory else None
+        return state, (y,) if trajectory else ()
 
     times, noise, table = (jnp.asarray(a, x.dtype) for a in (plan.times, plan.noise, plan.table))
     slots, columns = table.shape[1:3]
@@ -114,7 +114,7 @@ def sample(
     terms = plan.terms or (tuple(range(columns)),) * slots
     start = [x] + [jnp.zeros_like(x)] * (slots - 1)
     state, visited = jax.lax.scan(evaluate, start, (times, noise, table, keys))
-    return (state[0], jnp.concatenate([visited, state[0][None]])) if trajectory else state[0]
+    return (state[0], jnp.concatenate([visited[0], state[0][None]])) if trajectory else state[0]
 
 
 class Grid(NamedTuple):
