@@ -534,7 +534,7 @@ def teleportation_figure(config: Config, result: Result):
     frechet = result.network.frechet / result.network.frechet[0].mean()
     spread = frechet.std(1, ddof=1)
     right.errorbar(config.sample_skips, frechet.mean(1), spread, fmt="o-", color="C1", label="FD-mlp, teleported")
-    right.axhline(result.network.frechet_floor / result.network.frechet[0].mean(), ls="--", color="C6", label="floor")
+    right.axhline(result.network.frechet_floor / result.network.frechet[0].mean(), ls="--", color="C6", label="half of the real images to the rest")
     right.set_title("trained network: feature Fréchet distance")
     right.legend()
     return figure
@@ -543,9 +543,12 @@ def teleportation_figure(config: Config, result: Result):
 def order_figure(config: Config, orders: Orders):
     figure, axes = new_figure("steps", "rms error (geometric mean over seeds)", log=True)
     for name, errors, slope in zip(SOLVER_NAMES.values(), orders.errors, orders.slopes, strict=True):
-        axes.plot(config.solver_steps, errors, "o-", label=f"{name}: {-slope:.2f}")
+        style = "s--" if name.startswith("UniPC") else "o-"
+        axes.plot(config.solver_steps, errors, style, label=f"{name}: {-slope:.2f}")
     axes.set_title("Solver orders on the exact mixture")
-    axes.legend(fontsize=7, loc="lower left")
+    axes.set_xticks(config.solver_steps, [str(steps) for steps in config.solver_steps], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="order")
     return figure
 
 

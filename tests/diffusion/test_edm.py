@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.ndimage import map_coordinates
 
 from jaxlib_methods.diffusion import (
     NUM_LABELS,
@@ -110,11 +111,11 @@ def test_labels_describe_independent_draws_of_their_stated_laws():
 
 
 def test_a_bright_spot_moves_as_its_labels_say():
-    """The centre of mass of a spot follows flips, scale, rotation, stretch and translation."""
+    """The peak of a spot follows flips, scale, rotation, stretch and translation."""
     size = 65
     rows, columns = jnp.meshgrid(jnp.arange(size), jnp.arange(size), indexing="ij")
     place = np.array([6.0, -4.0])
-    spot = jnp.exp(-((rows - 32 - place[0]) ** 2 + (columns - 32 - place[1]) ** 2) / 8.0)
+    spot = jnp.exp(-((rows - 32 - place[0]) ** 2 + (columns - 32 - place[1]) ** 2) / 18.0)
     out, labels = augment(
         jax.random.key(3), jnp.broadcast_to(spot[None, :, :, None], (24, size, size, 1)), probability=0.7
     )
@@ -125,9 +126,9 @@ def test_a_bright_spot_moves_as_its_labels_say():
         turn = lambda a: np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
         vector = turn(frame) @ (2.0 ** (0.2 * amount * np.array([1, -1])) * (turn(-frame) @ vector))
         vector = 2 ** (0.2 * scale) * turn(np.arctan2(sin, cos + 1)) @ vector + 0.125 * size * np.array([down, right])
-        if np.abs(vector).max() < 14:
-            centre = [(np.asarray(axis) * image).sum() / image.sum() - 32 for axis in (rows, columns)]
-            np.testing.assert_allclose(centre, vector, atol=0.15)
+        if np.abs(vector).max() < 28:
+            peak = map_coordinates(image, (32 + vector)[:, None], order=1)[0]
+            assert peak > 0.93  # 1 at the centre, 0.93 at 1.1 pixels from it
 
 
 @pytest.mark.parametrize(
