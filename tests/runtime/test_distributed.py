@@ -1,0 +1,93 @@
+"""Oracles: two real processes on this machine, described in two ways, add up the same array."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from jaxlib_methods.runtime.distributed import job_kind
+
+SUM = """
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+from jaxlib_methods.runtime.distributed import is_first_process, join_job
+assert join_job()
+import numpy as np
+from jaxlib_methods.runtime.mesh import make_mesh, to_host
+mesh = make_mesh(f"data={jax.device_count()}")
+rows = jax.NamedSharding(mesh, jax.P("data"))
+mine = np.arange(8.0, dtype=np.float32) + 8 * jax.process_index()
+x = jax.make_array_from_process_local_data(rows, mine)
+total = jax.jit(lambda x: x.sum(), out_shardings=jax.NamedSharding(mesh, jax.P()))(x)
+assert np.array_equal(to_host(x), np.arange(16.0))
+if is_first_process():
+    print("devices", jax.device_count(), "sum", float(total))
+jax.distributed.shutdown()
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def explicit(index, port):
+    return {"JAX_COORDINATOR": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(index)}
+
+
+def slurm(index, port):
+    job = str(port)  # JAX derives the coordinator's port from the job's number
+    return {
+        "SLURM_JOB_ID": job,
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(index),
+        "SLURM_LOCALID": str(index),
+    }
+
+
+@pytest.mark.runs
+@pytest.mark.parametrize("describe", [explicit, slurm])
+def test_two_processes_become_one_mesh(describe):
+    port = free_port()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SUM],
+            env=os.environ | {"JAX_PLATFORMS": "cpu"} | describe(index, port),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    results = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], results[0][1] + results[1][1]
+    spoken = [[line for line in output.splitlines() if not line.startswith("[Gloo]")] for output, _ in results]
+    assert spoken == [["devices 8 sum 120.0"], []]
+
+
+def test_each_kind_of_job_is_recognised_by_its_variables():
+    assert job_kind({}) is None
+    assert job_kind({"SLURM_JOB_ID": "1"}) is None
+    assert job_kind({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) is None
+    assert job_kind(slurm(0, 1)) == "slurm"
+    assert job_kind({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"}) == "kubernetes"
+    assert job_kind({"TPU_WORKER_ID": "0", "TPU_WORKER_HOSTNAMES": "a,b"}) == "tpu"
+    assert job_kind(slurm(0, 1) | explicit(0, 1)) == "explicit"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"JAX_PROCESS_ID": ""}, "JAX_PROCESS_ID must be set as well"),
+        ({"JAX_PROCESS_ID": "2"}, "JAX_PROCESS_ID must be a whole number below"),
+        ({"JAX_NUM_PROCESSES": "two"}, "JAX_PROCESS_ID must be a whole number below"),
+        ({"JAX_COORDINATOR": "localhost"}, "JAX_COORDINATOR must be host:port"),
+    ],
+)
+def test_bad_variables_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        job_kind(explicit(0, 1234) | change)
