@@ -365,8 +365,8 @@ def teleportation_claims(config: Config, teleported: Teleported) -> list[Claim]:
     ratio = dict(zip(config.skips, teleported.error / teleported.error[0], strict=True))
     shift = dict(zip(config.skips, teleported.shift, strict=True))
     harmless = "On an exact mixture, skipping up to 6 of 18 Heun steps raises the squared error by at most 5 %."
-    least = "The error is least at 5 to 7 skipped steps."
-    knee = "At {} skipped steps it is at least {} times that of no skip."
+    least = "On the mixture the error is least at 5 to 7 skipped steps."
+    knee = "On the mixture the error at {} skipped steps is at least {} times that of no skip."
     moved = (
         "Skipping {} steps moves end points by a mean square of {:g}: within a factor 2 of the range over 20 batches."
     )
@@ -441,16 +441,16 @@ def learning_claims(config: Config, explained: np.ndarray) -> list[Claim]:
     mid = explained[:, :, config.learn_sigmas.index(1.0)]
     low = explained[:, :, config.learn_sigmas.index(0.2)]
     peak = "At sigma 1 the share of the network's score that the Gaussian explains peaks at .98."
-    declines = "By step 1600 it has fallen below .97 (tolerance .02)."
+    declines = "At sigma 1 the share that the Gaussian explains is below .97 at step 1600 (tolerance .02)."
     rises = "At sigma 1 the share that the training set explains rises from step 50 on without a break."
-    delta = "While the training set still explains less than .1 of it (step 800)."
-    both = "From sigma 5 on both explain more than .999 from step 50 on."
+    delta = "At sigma 0.2 the training set still explains less than .1 at step 800."
+    both = "From sigma 5 on the Gaussian and the training set explain more than .999 from step 50 on."
     return [
         claim(Claim.close, "learning-peak", peak, expected=0.98, measured=mid[:, 0].max(), tolerance=0.02),
         claim(
             Claim.between,
             "learning-peak-step",
-            "It peaks between steps 200 and 800.",
+            "At sigma 1 the share that the Gaussian explains peaks between steps 200 and 800.",
             low=200,
             high=800,
             measured=steps[mid[:, 0].argmax()],
@@ -460,7 +460,7 @@ def learning_claims(config: Config, explained: np.ndarray) -> list[Claim]:
         claim(
             Claim.close,
             "learning-delta-values",
-            "It is .856 at step 50 and .945 at step 1600.",
+            "At sigma 1 the training set explains .856 at step 50 and .945 at step 1600.",
             expected=[0.856, 0.945],
             measured=mid[[step[50], step[1600]], 1],
             tolerance=0.02,
@@ -468,7 +468,7 @@ def learning_claims(config: Config, explained: np.ndarray) -> list[Claim]:
         claim(
             Claim.close,
             "learning-low-noise-peak",
-            "At sigma 0.2 the Gaussian share is .84 at step 800.",
+            "At sigma 0.2 the Gaussian explains .84 at step 800.",
             expected=0.84,
             measured=low[step[800], 0],
             tolerance=0.02,
@@ -476,7 +476,7 @@ def learning_claims(config: Config, explained: np.ndarray) -> list[Claim]:
         claim(
             Claim.ordering,
             "learning-low-noise-falls",
-            "After that it falls.",
+            "At sigma 0.2 the share that the Gaussian explains falls after step 800.",
             expected="decreasing",
             measured=low[[step[800], step[1600]], 0],
         ),
@@ -534,7 +534,12 @@ def teleportation_figure(config: Config, result: Result):
     frechet = result.network.frechet / result.network.frechet[0].mean()
     spread = frechet.std(1, ddof=1)
     right.errorbar(config.sample_skips, frechet.mean(1), spread, fmt="o-", color="C1", label="FD-mlp, teleported")
-    right.axhline(result.network.frechet_floor / result.network.frechet[0].mean(), ls="--", color="C6", label="half of the real images to the rest")
+    right.axhline(
+        result.network.frechet_floor / result.network.frechet[0].mean(),
+        ls="--",
+        color="C6",
+        label="half of the real images to the rest",
+    )
     right.set_title("trained network: feature Fréchet distance")
     right.legend()
     return figure
