@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from experiments.harness.config import UsageError
 from experiments.harness.json_values import to_json
 from experiments.harness.progress import progress
 from experiments.harness.run_folder import environment
@@ -31,7 +32,11 @@ def run_benchmarks(slug: str | None) -> int:
     if not modules:
         print(f"there are no benchmarks{f' of {slug}' if slug else ''} yet", file=sys.stderr)
     for path in modules:
-        cases = [_measure(*case) for case in progress(list(_load(path).cases()), f"benchmarks of {path.stem}")]
+        try:
+            cases = list(_load(path).cases())
+        except ModuleNotFoundError as error:
+            raise UsageError(f"benchmarks of {path.stem}: {error}; install the dependency group peers") from error
+        cases = [_measure(*case) for case in progress(cases, f"benchmarks of {path.stem}")]
         for case in cases:
             ratio = f"{case['ratio']:8.2f} x the peer's speed" if case["ratio"] else ""
             print(f"{path.stem}  {case['name']}  {case['ours'] * 1e3:10.3f} ms  {ratio}")

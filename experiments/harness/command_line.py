@@ -11,6 +11,8 @@ is wrong, 143 stopped by SIGTERM (the state is saved; the command to resume is p
 
 import dataclasses
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,20 +31,31 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """Runs one command and returns the exit code; a wrong command line becomes one line on standard error."""
+    try:
+        code = _command(list(argv))
+        sys.stdout.flush()
+        return code
+    except UsageError as error:
+        return _complain(str(error), 2)
+    except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _command(argv: list[str]) -> int:
     commands = {"list": _list, "run": run_command, "report": _report, "bench": _bench}
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if argv else 2
-    try:
-        return commands[choose("command", argv[0], commands)](list(argv[1:]))
-    except UsageError as error:
-        return _complain(error, 2)
-    except OSError as error:
-        return _complain(error, 1)
+    return commands[choose("command", argv[0], commands)](argv[1:])
 
 
-def _complain(error: Exception | str, code: int) -> int:
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+def _complain(message: str, code: int) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
     return code
 
 
@@ -78,9 +91,9 @@ def _report(argv: list[str]) -> int:
         print(markdown_table(rows), end="")
     if options.readme:
         try:
-            text = replace_between_markers(options.readme.read_text(), markdown_table(rows))
-        except (FileNotFoundError, ValueError) as error:
-            raise UsageError(f"--readme {options.readme}: {error}") from error
+            text = replace_between_markers(options.readme.read_text(encoding="utf-8"), markdown_table(rows))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--readme {options.readme}: {getattr(error, 'strerror', error)}") from error
         write_atomic(options.readme, text)
     if not options.markdown and not options.readme:
         output = options.output or options.runs / "report.html"

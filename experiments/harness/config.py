@@ -41,7 +41,8 @@ def override(config: Any, overrides: Mapping[str, str]) -> Any:
 
 def _override_one(config, name, path, text):
     annotations = typing.get_type_hints(type(config))
-    field = choose(f"field --config.{name.removesuffix('.'.join(path))}", path[0], annotations)
+    outer = "--config." + name.removesuffix(".".join(path))
+    field = choose("field", outer + path[0], [outer + known for known in annotations]).removeprefix(outer)
     nested = dataclasses.is_dataclass(getattr(config, field))
     if nested != (len(path) > 1):
         kind = "holds the fields " + ", ".join(typing.get_type_hints(annotations[field])) if nested else "has no fields"

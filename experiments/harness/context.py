@@ -108,7 +108,7 @@ class Context:
         """
 
         def drop_what_will_be_logged_again(start):
-            again = lambda record: record.get("training") == name and (start == 0 or record["step"] > start)
+            again = lambda record: record.get("training") == name and (start is None or record["step"] > start)
             self._rewrite_metrics(lambda record: not again(record))
 
         directory = self.directory / "checkpoints" / name

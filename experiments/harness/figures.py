@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["new_figure", "new_image_grid", "save_figures"]
 
+DOTS_PER_INCH = 160
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555", "#882255")
 STYLE: dict[Any, Any] = {
-    "figure.dpi": 160,
+    "figure.dpi": DOTS_PER_INCH,
     "figure.constrained_layout.use": True,
     "font.size": 9,
-    "axes.prop_cycle": "cycler(color=['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#555555'])",
+    "axes.prop_cycle": f"cycler(color={COLORS})",
     "axes.titlesize": "medium",
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -1,5 +1,6 @@
 """Progress: a bar on a terminal, an occasional plain line in a log, nothing from processes other than the first."""
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,8 @@ def progress(iterable: Iterable[Item], label: str, total: int | None = None) -> 
         return _lines(iterable, label, total)
     from tqdm import tqdm
 
-    return tqdm(iterable, desc=label, total=total, dynamic_ncols=True)
+    size = shutil.get_terminal_size()  # 80 x 24 where a terminal says nothing or 0 x 0, on which tqdm draws no bar
+    return tqdm(iterable, desc=label, total=total, ncols=size.columns, nrows=size.lines)
 
 
 def _lines(iterable: Iterable[Item], label: str, total: int | None) -> Iterator[Item]:

@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from experiments.harness.claims import count_reproduced, expectation, short
+from experiments.harness.figures import DOTS_PER_INCH
 from experiments.harness.overview import Overview
 from experiments.harness.run_folder import RunFolder
 
@@ -23,7 +24,7 @@ PAGE = Template("""<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Reproductions</title>
 <style>
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --quiet: #767676;
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --quiet: light-dark(#666, #9a9a9a);
         --good: light-dark(#0a6b3d, #6fd39f); --bad: light-dark(#b3261e, #ff8a80); }
 body { max-width: 70rem; margin: 0 auto; padding: 1.5rem; font: 16px/1.5 system-ui, sans-serif; }
 h1, h2 { line-height: 1.2; }
@@ -40,11 +41,11 @@ td.status { white-space: nowrap; font-weight: 600; }
 .quiet { color: var(--quiet); font-size: .875rem; }
 code, pre { font: .8125rem/1.5 ui-monospace, monospace; background: var(--soft); border-radius: .25rem; }
 code { padding: .1rem .3rem; overflow-wrap: anywhere; }
-pre { padding: .6rem .8rem; overflow-x: auto; }
-.figures, .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem; }
-.figures { align-items: start; }
+pre { padding: .6rem .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem; }
+.figures { display: flex; flex-wrap: wrap; align-items: start; gap: 1rem; }
 figure { margin: 0; padding: .5rem; border: 1px solid var(--line); border-radius: .5rem; background: #fff; }
-figure img { width: 100%; height: auto; }
+figure img { max-width: 100%; height: auto; }
 figcaption { color: #444; font-size: .8125rem; text-align: center; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 0; font-size: .875rem; }
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -129,9 +130,11 @@ def _claim_row(claim: dict[str, Any]) -> str:
 
 
 def _figure(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    name = escape(path.stem)
-    return f'<figure><img src="data:image/png;base64,{data}" alt="{name}"><figcaption>{name}</figcaption></figure>'
+    content = path.read_bytes()
+    width = int.from_bytes(content[16:20]) * 96 // DOTS_PER_INCH  # text of all figures in one size
+    name = escape(path.stem.replace("_", " "))
+    image = f'<img src="data:image/png;base64,{base64.b64encode(content).decode()}" width="{width}" alt="{name}">'
+    return f"<figure>{image}<figcaption>{name}</figcaption></figure>"
 
 
 def _reproduce(config: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import re
 import shlex
 import sys
@@ -27,7 +28,7 @@ MOST_SIMULATED_DEVICES = 256
 
 HELP = """Runs an experiment's preset and prints its claims; `all` runs every implemented experiment in turn.
 
---config.FIELD VALUE replaces a field of the experiment's Config; tuples are written 64,256 and nested fields with dots.
+Tuples among the fields of Config are written 64,256 and nested fields with dots.
 --json prints the list of claims on standard output and everything else on standard error; with `all` it prints an
 object that maps each slug to {"status", "claims", "seconds", "error", "signal"}."""
 
@@ -42,6 +43,7 @@ def run_command(argv: list[str]) -> int:
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run: its path or its folder's name")
     parser.add_argument("--data-dir", type=Path, help="folder where data files are looked for first")
     parser.add_argument("--json", action="store_true", help="print the claims as JSON")
+    parser.add_argument("--config.FIELD", metavar="VALUE", help="replaces a field of the experiment's Config")
     rest, overrides = split_overrides(argv)
     options = parser.parse(rest)
     if options.seed is not None and not 0 <= options.seed < 2**32:
@@ -50,7 +52,7 @@ def run_command(argv: list[str]) -> int:
         raise UsageError(f"--data-dir {options.data_dir} is not a folder")
     if options.slug == "all":
         return _run_all(options, overrides, argv)
-    if options.resume:
+    if options.resume is not None:
         request, folder = _resumed(options, overrides)
     else:
         request, folder = _requested(options.slug, options, overrides), None
@@ -73,17 +75,24 @@ def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> tuple[Re
     folder = find_run(options.runs, options.slug, options.resume)
     if folder.state() == "finished":
         raise UsageError(f"{folder.path} is finished; there is nothing to resume")
-    stored = folder.read("config")
+    request = _stored(folder, experiment.Config)
     for name in ("preset", "seed", "mesh"):
-        given = getattr(options, name)
-        if given not in (None, stored[name]):
-            raise UsageError(f"--{name} {given} conflicts with the run, which has {stored[name]}")
-    config = from_json(experiment.Config, stored["config"])
-    if override(config, overrides) != config:
+        given, stored = getattr(options, name), getattr(request, name)
+        if given not in (None, stored):
+            raise UsageError(f"--{name} {given} conflicts with the run, which has {stored}")
+    if override(request.config, overrides) != request.config:
         raise UsageError("--config conflicts with the run; start a new run to change fields")
     if not folder.lock():
         raise UsageError(f"{folder.path} is still running (process {folder.read('status')['pid']})")
-    return Request(**(stored | {"config": config})), folder
+    return request, folder
+
+
+def _stored(folder: RunFolder, config_type: type) -> Request:
+    stored = folder.read("config")
+    try:
+        return Request(**(stored | {"config": from_json(config_type, stored["config"])}))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"the run is damaged: {folder.path / 'config.json'}: {error!r}") from error
 
 
 def _run_one(request: Request, options: argparse.Namespace, argv: list[str], folder: RunFolder | None) -> Outcome:
@@ -102,16 +111,23 @@ def _run_one(request: Request, options: argparse.Namespace, argv: list[str], fol
 
 def _mesh(text: str | None) -> Mesh | None:
     """The mesh of `--mesh`, None on one device; on a CPU the devices are simulated."""
-    if text is None:
-        return None
-    needed = math.prod(int(size) for size in re.findall(r"=\s*(\d+)", text))
+    needed = math.prod(int(size) for size in re.findall(r"=\s*(\d+)", text or ""))
     if 1 < needed <= MOST_SIMULATED_DEVICES:
         with contextlib.suppress(RuntimeError):  # devices exist already: they are as many as they are
             jax.config.update("jax_num_cpu_devices", needed)
     try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        raise UsageError(f"JAX finds no devices with JAX_PLATFORMS={platforms!r}: {error!r}") from error
+    if text is None:
+        return None
+    try:
         mesh = make_mesh(text)
     except ValueError as error:
         raise UsageError(f"--mesh: {error}") from error
+    if "data" not in mesh.axis_names:
+        raise UsageError(f"--mesh {text} must have an axis named data, over which rows are split")
     return mesh if mesh.size > 1 else None
 
 
@@ -128,7 +144,7 @@ def _announce(slug: str, outcome: Outcome, folder: Path, data_directory: Path | 
 
 
 def _run_all(options: argparse.Namespace, overrides: dict[str, str], argv: list[str]) -> int:
-    if overrides or options.resume:
+    if overrides or options.resume is not None:
         raise UsageError("run all takes neither --config fields nor --resume")
     slugs = [paper.slug for paper in papers() if implemented(paper.slug)]
     requests = [_requested(slug, options, {}) for slug in slugs]

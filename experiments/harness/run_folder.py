@@ -64,7 +64,7 @@ class RunFolder:
 
     def lock(self) -> bool:
         """Takes the folder for this process until `unlock` or its end; False if another process has it."""
-        lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
+        lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -81,13 +81,18 @@ class RunFolder:
 
     def state(self) -> str:
         """One of running, finished, failed, interrupted, or died: says `running` but no process holds the folder."""
-        status = self.read("status", {"status": "died"})["status"]
-        if status != "running" or self._lock is not None:
-            return status
-        if self.lock():
-            self.unlock()
+        status = self.read("status", {}).get("status", "died")
+        if status == "running" and self._lock is None and not self._is_held():
             return "died"
-        return "running"
+        return status
+
+    def _is_held(self) -> bool:
+        with contextlib.suppress(FileNotFoundError), (self.path / ".lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may ask at the same moment
+            except BlockingIOError:
+                return True
+        return False
 
     def write_status(self, status: str, **details: Any) -> None:
         """Says how the run stands, and which process says so."""
@@ -99,9 +104,19 @@ class RunFolder:
         write_json(self.path / f"{name}.json", to_json(value))
 
     def read(self, name: str, default: Any = None) -> Any:
-        """Reads `<name>.json`; the default if there is none."""
+        """Reads `<name>.json`; the default, where one is given, if there is none.
+
+        Raises:
+          FileNotFoundError: if there is none, and no default.
+          UsageError: if it is damaged.
+        """
         path = self.path / f"{name}.json"
-        return read_json(path) if path.exists() else default
+        if default is not None and not path.exists():
+            return default
+        try:
+            return read_json(path)
+        except ValueError as error:
+            raise UsageError(f"the run is damaged: {error}") from error
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file."""
@@ -113,7 +128,7 @@ class RunFolder:
         summary = _summary(result, "result", arrays)
         if arrays:
             _save_arrays(self.path / "result.npz", arrays)
-        self.write("result", {"status": "finished", "timings": timings, "result": summary})
+        self.write("result", {"timings": timings, "result": summary})
 
 
 def _summary(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -149,15 +164,16 @@ def find_run(runs: Path, slug: str, name: str) -> RunFolder:
     """Finds a run by its path or by its folder's name.
 
     Raises:
-      UsageError: if there is none, or it belongs to another experiment.
+      UsageError: if there is none, it belongs to another experiment, or its `config.json` is damaged.
     """
     path = next((path for path in (Path(name), runs / slug / name) if (path / "config.json").exists()), None)
     if path is None:
         choose(f"run of {slug}", Path(name).name, [run.path.name for run in runs_of(runs, slug)])
         raise UsageError(f"{name} holds no run")
     folder = RunFolder(path)
-    if folder.read("config")["slug"] != slug:
-        raise UsageError(f"{path} is a run of {folder.read('config')['slug']}, not of {slug}")
+    owner = folder.read("config").get("slug")
+    if owner != slug:
+        raise UsageError(f"{path} is a run of {owner}, not of {slug}")
     return folder
 
 

@@ -4,22 +4,21 @@ Lu et al., "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabili
 """
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
 
-from jaxlib_methods.diffusion.plan import Grid, SamplerPlan, make_grid, make_plan, step_orders, units
+from jaxlib_methods.diffusion.plan import Grid, Levels, SamplerPlan, make_grid, make_plan, step_orders, units
 from jaxlib_methods.numerics.checks import require_choice
 
 __all__ = ["dpm_solver_plan"]
 
 
 def dpm_solver_plan(
-    sigmas: Float[ArrayLike, " levels"],
+    sigmas: Levels,
     *,
     order: int,
     variant: str = "midpoint",
     lower_order_final: bool = True,
-    alphas: Float[ArrayLike, " levels"] | None = None,
-    times: Float[ArrayLike, " levels"] | None = None,
+    alphas: Levels | None = None,
+    times: Levels | None = None,
 ) -> SamplerPlan:
     """Plan of DPM-Solver++ of order 1 (DDIM, which is Euler's method), 2 (2M) or 3 (3M).
 

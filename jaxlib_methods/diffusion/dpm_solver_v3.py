@@ -14,9 +14,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Key
+from jaxtyping import Array, Float, Key
 
-from jaxlib_methods.diffusion.plan import SamplerPlan, make_grid, make_plan, step_orders, units
+from jaxlib_methods.diffusion.plan import Levels, SamplerPlan, make_grid, make_plan, step_orders, units
 from jaxlib_methods.numerics.checks import require, require_finite, require_positive, require_size
 
 __all__ = ["ModelStatistics", "dpm_solver_v3_plan", "dpm_solver_v3_statistics"]
@@ -35,7 +35,7 @@ def dpm_solver_v3_statistics(
     key: Key[Array, ""],
     denoise: Callable[[Array, Array], Array],
     data: Float[Array, "n *event"],
-    lambdas: Float[ArrayLike, " levels"],
+    lambdas: Levels,
     *,
     num_probes: int | None = None,
 ) -> ModelStatistics:
@@ -92,14 +92,14 @@ def dpm_solver_v3_statistics(
 
 def dpm_solver_v3_plan(
     statistics: ModelStatistics,
-    sigmas: Float[ArrayLike, " levels"],
+    sigmas: Levels,
     *,
     order: int,
     corrector: bool = False,
     pseudo: bool = False,
     lower_order_final: bool = True,
-    alphas: Float[ArrayLike, " levels"] | None = None,
-    times: Float[ArrayLike, " levels"] | None = None,
+    alphas: Levels | None = None,
+    times: Levels | None = None,
 ) -> SamplerPlan:
     """Plan of DPM-Solver-v3 of order 1, 2 or 3 with per-pixel coefficients.
 

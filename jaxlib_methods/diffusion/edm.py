@@ -124,6 +124,9 @@ def edm_ema_decay(
       half_life: in images.
       ramp: the half-life is at most this share of the images seen so far; None for no ramp.
 
+    Raises:
+      ValueError: if `batch_size` is below 1 or the half-life not positive.
+
     >>> float(edm_ema_decay(500, half_life=500, ramp=None)(jnp.int32(7)))
     0.5
     """
@@ -147,6 +150,9 @@ def edm_optimizer(
       learning_rate: after warm-up.
       warmup_steps: steps of the warm-up (10 million images over the batch size in the paper), 0 for none.
       clean_limit: what an infinite gradient becomes.
+
+    Raises:
+      ValueError: if the learning rate is not positive or `warmup_steps` is negative.
 
     >>> edm_optimizer(warmup_steps=10).init({"w": jnp.zeros(2)}) is not None
     True

@@ -83,6 +83,7 @@ def unexplained_variance_curve(
     [[0.25]]
     """
     require_array("data", data, (None, None))
+    data = jnp.asarray(data)
     require(data.shape[0] > 0, "data", f"shape {data.shape}", "a matrix with at least one row")
     require_array("sigmas", sigmas, (None,))
     require_positive("sigmas", sigmas)

@@ -25,7 +25,7 @@ __all__ = [
 def gaussian_far_field_score(
     gaussian: Gaussian, x: Float[Array, "b d"], sigma: Sigma, *, order: str = "first"
 ) -> Float[Array, "b d"]:
-    """Far field of the Gaussian score, -f(Sigma) u / sigma^2, with
+    """Far field of the Gaussian score, -f(Sigma) u / sigma^2.
 
         first:        f(lam) = 1 - lam / sigma^2
         second:       f(lam) = 1 - lam / sigma^2 + lam^2 / sigma^4

@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
 
-from jaxlib_methods.diffusion.plan import SamplerPlan, make_grid, make_plan, units
+from jaxlib_methods.diffusion.plan import Levels, SamplerPlan, make_grid, make_plan, units
 from jaxlib_methods.numerics.checks import require, require_nonnegative
 
 __all__ = ["Churn", "heun_plan"]
@@ -26,11 +25,11 @@ class Churn(NamedTuple):
 
 
 def heun_plan(
-    sigmas: Float[ArrayLike, " levels"],
+    sigmas: Levels,
     *,
     churn: Churn | None = None,
-    alphas: Float[ArrayLike, " levels"] | None = None,
-    times: Float[ArrayLike, " levels"] | None = None,
+    alphas: Levels | None = None,
+    times: Levels | None = None,
 ) -> SamplerPlan:
     """Plan of Heun's method for dx/dsigma = (x - D) / sigma.
 

@@ -85,6 +85,11 @@ def learning_time(
 ) -> Float[Array, " r"]:
     """Training time until each direction has gone a share of its way: -log(1 - share) / (2 (lam + sigma^2)).
 
+    Args:
+      variances: lam, nonnegative.
+      sigma: noise level of the training; positive.
+      share: of the way from start to end.
+
     Raises:
       ValueError: if the share is not in (0, 1) or a known value is out of range.
 

@@ -190,7 +190,7 @@ def cosine_schedule(s: float = 0.008) -> Schedule:
     """
     require_positive("s", s)
     angle = lambda t: np.pi / 2 * (t + s) / (1 + s)
-    start = np.cos(angle(0.0))
+    start = float(np.cos(angle(0.0)))
 
     def log_alpha(t):
         xp = _namespace(t)

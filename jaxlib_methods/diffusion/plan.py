@@ -20,11 +20,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, ArrayLike, Float, Key
 
 from jaxlib_methods.numerics.checks import require, require_finite, require_positive, require_size
 
 __all__ = ["SamplerPlan", "sample"]
+
+Levels = Float[ArrayLike, " levels"] | Sequence[float]
 
 
 @jax.tree_util.register_dataclass

@@ -154,6 +154,10 @@ def rotation_state(denoised: Float[Array, "b d"], x_start: Float[Array, "b d"], 
       x_start: x_T, where the trajectory starts.
       alpha: signal scale at t, in [0, 1].
 
+    Raises:
+      TypeError: if an array is not floating.
+      ValueError: if shapes do not match.
+
     >>> float(rotation_state(jnp.ones((1, 1)), jnp.zeros((1, 1)), 0.5)[0, 0])
     0.5
     """

@@ -6,22 +6,21 @@ Zhao et al., "UniPC: A Unified Predictor-Corrector Framework for Fast Sampling o
 from math import factorial
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
 
-from jaxlib_methods.diffusion.plan import Grid, SamplerPlan, make_grid, make_plan, step_orders, units
+from jaxlib_methods.diffusion.plan import Grid, Levels, SamplerPlan, make_grid, make_plan, step_orders, units
 from jaxlib_methods.numerics.checks import require_choice
 
 __all__ = ["unipc_plan"]
 
 
 def unipc_plan(
-    sigmas: Float[ArrayLike, " levels"],
+    sigmas: Levels,
     *,
     order: int,
     variant: str = "bh1",
     lower_order_final: bool = True,
-    alphas: Float[ArrayLike, " levels"] | None = None,
-    times: Float[ArrayLike, " levels"] | None = None,
+    alphas: Levels | None = None,
+    times: Levels | None = None,
 ) -> SamplerPlan:
     """Plan of UniPC of order p = 1, 2 or 3 with data prediction.
 

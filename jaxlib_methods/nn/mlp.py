@@ -55,6 +55,15 @@ def mlp_apply(
 ) -> Float[Array, "b o"]:
     """Applies the perceptron to rows; no activation after the last layer.
 
+    Args:
+      params: layers from `mlp_init`.
+      x: rows.
+      activation: between layers, entry by entry.
+
+    Raises:
+      TypeError: if `x` is not floating.
+      ValueError: if its rows are not as wide as the first layer.
+
     >>> mlp_apply(mlp_init(jax.random.key(0), (3, 8, 1)), jnp.ones((5, 3))).shape
     (5, 1)
     """

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-def require(condition: bool, name: str, given: Any, needed: str) -> None:
+def require(condition: bool | np.bool_, name: str, given: Any, needed: str) -> None:
     """Raises ValueError `name must be needed, got given` unless the condition holds."""
     if not condition:
         raise ValueError(f"{name} must be {needed}, got {given}")

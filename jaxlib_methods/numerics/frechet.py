@@ -29,6 +29,16 @@ def frechet_distance(
     below zero are taken as zero. In float32 the trace terms cancel to about 1e-7 (tr S1 + tr S2): give float64 inside
     `jax.enable_x64` for small distances. Derivatives are infinite where a covariance is singular.
 
+    Args:
+      mean1: mean of the first Gaussian.
+      covariance1: its covariance; symmetric.
+      mean2: mean of the second Gaussian.
+      covariance2: its covariance; symmetric.
+
+    Raises:
+      TypeError: if an array is not floating.
+      ValueError: if shapes do not match.
+
     >>> eye = jnp.eye(2)
     >>> round(float(frechet_distance(jnp.zeros(2), eye, jnp.ones(2), 4 * eye)), 4)  # 2 + 2 (2 - 1)^2
     4.0
@@ -50,6 +60,15 @@ def sample_frechet_distance(x: Float[Array, "n d"], y: Float[Array, "m d"], *, b
 
     Biased upwards by about c/n: compare at equal n, and report the distance between two halves of the real data.
 
+    Args:
+      x: first sample, one row a point; at least two.
+      y: second sample.
+      block: rows summed at once.
+
+    Raises:
+      TypeError: if a sample is not floating.
+      ValueError: if a sample has fewer than two rows, or the two differ in dimension.
+
     >>> x = jnp.array([[0.0], [2.0]])
     >>> float(sample_frechet_distance(x, x + 3))
     9.0
@@ -64,7 +83,17 @@ def frechet_extrapolated(
 ) -> Float[Array, ""]:
     """Fréchet distance at infinite sample size: a line in 1/n through the distances of leading parts of the samples.
 
-    The rows must be in random order. Chong and Forsyth, "Effectively unbiased FID", 2020, section 3.
+    Chong and Forsyth, "Effectively unbiased FID", 2020, section 3.
+
+    Args:
+      x: first sample, its rows in random order.
+      y: second sample, likewise.
+      fractions: leading parts of the smaller sample whose distances are fitted.
+
+    Raises:
+      TypeError: if a sample is not floating.
+      ValueError: if a sample has fewer than two rows, the two differ in dimension, or there are not two or more
+        fractions in (1/n, 1].
 
     >>> x = jnp.arange(8.0).reshape(8, 1) % 2
     >>> abs(float(frechet_extrapolated(x, x))) < 1e-5
@@ -84,6 +113,15 @@ def frechet_extrapolated(
 
 def kernel_distance(x: Float[Array, "n d"], y: Float[Array, "m d"], *, block: int = 1024) -> Float[Array, ""]:
     """Unbiased squared maximum mean discrepancy under the cubic kernel; about zero, or below, for equal laws.
+
+    Args:
+      x: first sample, one row a point; at least two.
+      y: second sample.
+      block: rows of a kernel matrix held at once.
+
+    Raises:
+      TypeError: if a sample is not floating.
+      ValueError: if a sample has fewer than two rows, or the two differ in dimension.
 
     Cost: 2 (n + m)^2 d. Memory: O(block (n + m)).
 

@@ -87,6 +87,10 @@ def spectral_map(gaussian: Gaussian, u: Float[Array, "b d"], function: Callable[
       u: rows.
       function: maps variances (1, m) to factors (1, m) or (b, m).
 
+    Raises:
+      TypeError: if `u` is not floating.
+      ValueError: if its rows are not of the Gaussian's dimension.
+
     >>> g = gaussian_from_covariance(jnp.zeros(2), jnp.diag(jnp.array([4.0, 9.0])))
     >>> spectral_map(g, jnp.ones((1, 2)), jnp.sqrt).tolist()
     [[2.0, 3.0]]
@@ -154,6 +158,14 @@ def gaussian_covariance(gaussian: Gaussian) -> Float[Array, "d d"]:
 
 def gaussian_sample(key: Key[Array, ""], gaussian: Gaussian, count: int) -> Float[Array, "n d"]:
     """Draws `count` rows: mean + Sigma^(1/2) n with standard normal n.
+
+    Args:
+      key: draws n.
+      gaussian: the law.
+      count: at least 1.
+
+    Raises:
+      ValueError: if `count` is below 1.
 
     >>> g = Gaussian(jnp.zeros(2), jnp.eye(2), jnp.ones(2), jnp.zeros(()))
     >>> gaussian_sample(jax.random.key(0), g, 5).shape

@@ -156,6 +156,7 @@ def mixture_from_labels(
     ([[1.0], [9.0]], [[1.0], [0.0]])
     """
     require_array("x", x, (None, None))
+    x, labels = jnp.asarray(x), jnp.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels must have an integer dtype, got {labels.dtype}")
     require(labels.shape == x.shape[:1], "labels", f"shape {labels.shape}", f"of shape {x.shape[:1]}")

@@ -57,6 +57,7 @@ def kmeans(
     (True, True, False)
     """
     require_array("x", x, (None, None))
+    x = jnp.asarray(x)
     require_size("num_clusters", num_clusters)
     require(x.shape[0] >= num_clusters, "x", f"{x.shape[0]} rows", f"at least num_clusters = {num_clusters} rows")
     require_size("iterations", iterations)
@@ -73,6 +74,11 @@ def kmeans(
 
 def nearest_row(x: Float[Array, "n d"], centres: Float[Array, "K d"], *, block: int = 4096) -> Int[Array, " n"]:
     """Index of the centre nearest to each row of `x`; the first one on ties.
+
+    Args:
+      x: rows.
+      centres: what they are compared with.
+      block: rows whose distances are held at once.
 
     >>> nearest_row(jnp.array([[0.9], [0.1]]), jnp.array([[0.0], [1.0]])).tolist()
     [1, 0]

@@ -36,6 +36,9 @@ def randomized_eigh(
       iterations: rounds of subspace iteration, at least 1; products are taken `iterations + 1` times.
       dtype: of the work.
 
+    Raises:
+      ValueError: if a size is out of range.
+
     Cost: (iterations + 1) products with r + oversample columns, as many thin QRs. Memory: O(d (r + oversample)).
 
     >>> a = jnp.diag(jnp.array([1.0, 3.0, 2.0]))

@@ -28,9 +28,15 @@ class GaussianMixture(NamedTuple):
 def mixture_log_density(
     mixture: GaussianMixture, x: Float[Array, "b d"], *, noise: Float[ArrayLike, ""] | Float[ArrayLike, " b"] = 0.0
 ) -> Float[Array, " b"]:
-    """log p(x) of the mixture blurred by `noise` (a variance, scalar or one a row).
+    """log p(x) of the mixture blurred by `noise`.
+
+    Args:
+      mixture: the law.
+      x: rows.
+      noise: variance added to every component, scalar or one a row; nonnegative.
 
     Raises:
+      TypeError: if `x` or the weights are not floating.
       ValueError: if shapes do not match, or known weights or noise are negative.
 
     >>> one = Gaussian(jnp.zeros((2, 1)), jnp.ones((2, 1, 1)), jnp.ones((2, 1)), jnp.zeros(2))
@@ -43,7 +49,7 @@ def mixture_log_density(
 def mixture_responsibilities(
     mixture: GaussianMixture, x: Float[Array, "b d"], *, noise: Float[ArrayLike, ""] | Float[ArrayLike, " b"] = 0.0
 ) -> Float[Array, "b K"]:
-    """P(component | x), rows summing to one.
+    """P(component | x), rows summing to one. Args and errors as `mixture_log_density`.
 
     >>> one = Gaussian(jnp.array([[-9.0], [9.0]]), jnp.ones((2, 1, 1)), jnp.ones((2, 1)), jnp.zeros(2))
     >>> mixture_responsibilities(GaussianMixture(jnp.full(2, 0.5), one), jnp.array([[9.0]])).tolist()
@@ -66,8 +72,10 @@ def mixture_average(
       function: of one Gaussian; called under `vmap` over components.
       mixture: the law.
       x: rows.
-      noise: variance added to every component.
+      noise: variance added to every component, scalar or one a row; nonnegative.
       block: components worked on at once, all if None. Memory: O(block b (d + r)).
+
+    Errors as `mixture_log_density`.
 
     >>> two = Gaussian(jnp.array([[-9.0], [9.0]]), jnp.ones((2, 1, 1)), jnp.ones((2, 1)), jnp.zeros(2))
     >>> mixture_average(lambda g: g.mean[None], GaussianMixture(jnp.full(2, 0.5), two), jnp.zeros((1, 1))).tolist()
@@ -85,6 +93,14 @@ def mixture_average(
 
 def mixture_sample(key: Key[Array, ""], mixture: GaussianMixture, count: int) -> Float[Array, "n d"]:
     """Draws `count` rows. Memory: O(count K d), one draw from every component before the choice.
+
+    Args:
+      key: draws the components and the rows.
+      mixture: the law.
+      count: at least 1.
+
+    Raises:
+      ValueError: if `count` is below 1.
 
     >>> one = Gaussian(jnp.zeros((2, 3)), jnp.zeros((2, 3, 0)), jnp.zeros((2, 0)), jnp.ones(2))
     >>> mixture_sample(jax.random.key(0), GaussianMixture(jnp.full(2, 0.5), one), 4).shape

@@ -64,7 +64,7 @@ def softmax_psum(part: SoftmaxPart, axis: str) -> SoftmaxPart:
     >>> average(jnp.zeros((1, 2)), jnp.array([[1.0], [3.0]])).tolist()
     [[2.0]]
     """
-    maximum = jax.lax.pmax(part.maximum, axis)
+    maximum = jax.lax.pmax(jax.lax.stop_gradient(part.maximum), axis)
     part = _rescale(part, maximum)
     return SoftmaxPart(maximum, *jax.lax.psum((part.total, part.weighted), axis))
 

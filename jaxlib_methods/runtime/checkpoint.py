@@ -4,8 +4,11 @@ The store is Orbax's; it restores a file with a flipped byte without complaint a
 also holds a record of the path, shape, dtype and digest of every array, and what is read back must agree with it.
 """
 
+import errno
 import json
 import logging
+import os
+import shutil
 import zlib
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,6 +20,8 @@ from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
 __all__ = ["CheckpointError", "Checkpointer", "fingerprint"]
+
+MOST_METADATA_BYTES = 2**18
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +64,8 @@ class Checkpointer(AbstractContextManager):
         self._damaged: list[int] = []
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._manager = ocp.CheckpointManager(
-                self._directory, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
-            )
+            options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
         except OSError as error:
             raise CheckpointError(f"cannot use the checkpoint folder {self._directory}: {error}") from error
 
@@ -90,6 +94,7 @@ class Checkpointer(AbstractContextManager):
             raise ValueError(f"step must be above the newest step {newest} in {self._directory}, got {step}")
         self._saving = step
         try:
+            self._require_space(leaves)
             while self._damaged:
                 self._manager.delete(self._damaged.pop())
             args = self._ocp.args
@@ -184,6 +189,13 @@ class Checkpointer(AbstractContextManager):
                     raise ValueError(f"the content of {path} does not match its digest")
         return jax.tree.unflatten(treedef, [state[path] for path in wanted])
 
+    def _require_space(self, leaves):
+        """A disk that is full is told before the write starts; a write that fails half-way is told by many threads."""
+        needed = MOST_METADATA_BYTES + sum(leaf.size * leaf.dtype.itemsize for leaf in leaves.values())
+        free = shutil.disk_usage(self._directory).free
+        if free < needed:
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {free} bytes are free, {needed} may be needed")
+
     def _failure(self, error):
         step, self._saving = self._saving, None
         self._manager.reload()
@@ -275,4 +287,4 @@ def _unseal(sealed):
 
 def _cause(error):
     text = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {text if len(text) <= 200 else text[:200] + ' ...'}"
+    return f"{type(error).__name__}: {text if len(text) <= 240 else f'{text[:120]} ... {text[-120:]}'}"

@@ -78,6 +78,11 @@ def shard_rows(tree: Tree, mesh: Mesh, axis: str = "data") -> Tree:
 def pad_and_shard_rows(x: Any, mesh: Mesh, axis: str = "data") -> tuple[Array, Float[Array, " m"]]:
     """Appends zero rows to one array until its leading size divides, then splits it; the mask is 1 on real rows.
 
+    Args:
+      x: array with a leading axis of rows.
+      mesh: the mesh.
+      axis: name of the mesh axis.
+
     Raises:
       ValueError: if the mesh lacks the axis.
 

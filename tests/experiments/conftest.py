@@ -198,17 +198,16 @@ def fakes(tmp_path, monkeypatch):
 
 @pytest.fixture
 def child(fakes, monkeypatch):
-    """`child(*arguments, before="")` starts the command line in another process, after executing `before`."""
+    """`child(*arguments, before="", stderr=PIPE)` starts the command line in a process, after executing `before`."""
     monkeypatch.setenv("PYTHONPATH", str(Path(experiments.__file__).parents[1]))
     monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
     children = []
 
-    def start(*arguments, before=""):
+    def start(*arguments, before="", stderr=subprocess.PIPE):
         driver = fakes / "driver.py"
         driver.write_text(textwrap.dedent(before) + DRIVER)
-        process = subprocess.Popen(
-            [sys.executable, str(driver), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, str(driver), *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
         children.append(process)
         return process
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import pty
 import re
+import shutil
 import signal
 import threading
 import time
@@ -36,24 +38,28 @@ USAGE_ERRORS = [
     ("run fake_mean --preset quik", "unknown preset of fake_mean 'quik'; did you mean 'quick'?"),
     ("run fake_mean --presett quick", "unknown option '--presett'; did you mean '--preset'?"),
     ("run fake_mean extra", "unexpected argument 'extra'"),
-    ("run fake_mean --config.pionts 3", "unknown field --config. 'pionts'; did you mean 'points'?"),
+    ("run fake_mean --config.pionts 3", "unknown field '--config.pionts'; did you mean '--config.points'?"),
     ("run fake_mean --config.points three", "--config.points must be of type int, got 'three'"),
     ("run fake_mean --config.points", "--config.points needs a value"),
     ("run fake_mean --config.points 0", "points must be at least 1, got 0"),
-    ("run fake_mean --config.inner.witdh 3", "did you mean 'width'?"),
+    ("run fake_mean --config.inner.witdh 3", "did you mean '--config.inner.width'?"),
+    ("run fake_mean --confg.points 3", "unknown option '--confg.points'; did you mean '--config.FIELD'?"),
     ("run fake_mean --config.solver heum", "did you mean 'heun'?"),
     ("run fake_mean --config.dataset digit", "unknown data set 'digit'; did you mean 'digits'?"),
     ("run fake_mean --seed one", "--seed"),
     ("run fake_mean --seed -1", "--seed must be between 0 and"),
     ("run fake_mean --mesh data", "--mesh"),
     ("run fake_mean --mesh data=0", "--mesh"),
+    ("run fake_mean --mesh dta=8", "--mesh dta=8 must have an axis named data"),
     ("run fake_mean --mesh data=100000", "needs 100000 devices, available: 8"),
     ("run fake_mean --data-dir nowhere", "--data-dir nowhere is not a folder"),
     ("run fake_mean --resume 20200101", "unknown run of fake_mean '20200101'"),
+    ("run fake_mean --resume=", "unknown run of fake_mean ''"),
     ("run all --config.points 3", "run all takes neither --config fields nor --resume"),
     ("run all --preset quik", "did you mean 'quick'?"),
     ("list --jsn", "did you mean '--json'?"),
-    ("report --readme missing.md", "--readme missing.md"),
+    ("report --readme missing.md", "--readme missing.md: No such file or directory"),
+    ("report --readme .", "--readme .: Is a directory"),
     ("bench fake_men", "did you mean 'fake_mean'?"),
 ]
 
@@ -100,6 +106,20 @@ def test_progress_is_a_bar_on_a_terminal_and_nothing_in_other_processes(capsys, 
     monkeypatch.setattr("jax.process_index", lambda: 1)
     assert list(progress(range(3), "bar")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.runs
+def test_the_bar_is_drawn_on_a_terminal_that_does_not_know_its_size(child):
+    program = """
+        from experiments.harness.progress import progress
+        list(progress(range(3), "bar"))
+        raise SystemExit
+    """
+    ours, theirs = pty.openpty()
+    child(before=program, stderr=theirs).wait(timeout=60)
+    assert "bar: 100%" in os.read(ours, 10_000).decode()
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_a_claim_that_fails_gives_code_one(fakes):
@@ -319,6 +339,25 @@ def test_bench_times_both_sides_and_records_the_ratio(fakes, monkeypatch, capsys
     assert record["environment"]["platform"] == "cpu"
 
 
+def test_a_benchmark_without_its_peer_says_what_to_install(fakes, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "BENCHMARKS", fakes)
+    (fakes / "fake_mean.py").write_text("def cases():\n    import torhc\n    yield\n")
+    assert main(["bench", "fake_mean"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: benchmarks of fake_mean: No module named 'torhc'; install the dependency group peers"
+
+
+def test_without_devices_the_platform_is_named(fakes, monkeypatch, capsys):
+    def devices():
+        raise RuntimeError("no such backend")
+
+    monkeypatch.setattr("jax.devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", "abacus")
+    assert main(["run", "fake_mean"]) == 2
+    assert "JAX finds no devices with JAX_PLATFORMS='abacus'" in capsys.readouterr().err
+    assert not (fakes / "runs").exists()
+
+
 def test_a_run_in_a_folder_held_by_another_process_is_not_resumed(fakes, capsys):
     main(["run", "fake_mean"])
     run = only_run(fakes, "fake_mean")
@@ -328,3 +367,42 @@ def test_a_run_in_a_folder_held_by_another_process_is_not_resumed(fakes, capsys)
     assert main(["run", "fake_mean", "--resume", run.path.name]) == 2
     assert "is still running (process " in capsys.readouterr().err
     run.unlock()
+
+
+def test_what_a_run_logged_before_its_first_checkpoint_is_logged_anew(fakes):
+    assert main(["run", "fake_training"]) == 0
+    run = only_run(fakes, "fake_training")
+    metrics = (run.path / "metrics.jsonl").read_bytes()
+    shutil.rmtree(run.path / "checkpoints")
+    run.write_status("running")
+    assert main(["run", "fake_training", "--resume", run.path.name]) == 0
+    assert (run.path / "metrics.jsonl").read_bytes() == metrics
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("config.json", "{"), ("config.json", "{}"), ("config.json", '{"slug": "fake_mean"}'), ("status.json", "")],
+)
+def test_a_damaged_run_is_not_resumed(fakes, capsys, file, content):
+    main(["run", "fake_mean", "--config.fault", "raise"])
+    run = only_run(fakes, "fake_mean")
+    (run.path / file).write_text(content)
+    capsys.readouterr()
+    assert main(["run", "fake_mean", "--resume", run.path.name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(run.path) in line or run.path.name in line
+
+
+def test_a_moved_run_is_resumed_by_its_new_path(fakes):
+    main(["run", "fake_mean", "--config.fault", "raise"])
+    moved = only_run(fakes, "fake_mean").path.rename(fakes / "Läufe, alte")
+    assert main(["run", "fake_mean", "--resume", str(moved), "--runs", "elsewhere"]) == 1
+    assert not (fakes / "elsewhere").exists()
+
+
+@pytest.mark.runs
+def test_a_reader_that_has_seen_enough_is_no_error(child):
+    process = child("list", "--json")
+    process.stdout.close()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (128 + signal.SIGPIPE, "")

@@ -65,8 +65,8 @@ def test_values_are_read_by_the_type_of_their_field(field, text, value):
 @pytest.mark.parametrize(
     ("field", "text", "message"),
     [
-        ("pionts", "1", "unknown field --config. 'pionts'; did you mean 'points'?"),
-        ("training.step", "1", "unknown field --config.training. 'step'; did you mean 'steps'?"),
+        ("pionts", "1", "unknown field '--config.pionts'; did you mean '--config.points'?"),
+        ("training.step", "1", "unknown field '--config.training.step'; did you mean '--config.training.steps'?"),
         ("training", "1", "--config.training holds the fields steps, rates"),
         ("points.more", "1", "--config.points has no fields"),
         ("points", "1.5", "--config.points must be of type int, got '1.5'"),

@@ -240,6 +240,7 @@ def test_an_unfinished_save_is_not_a_step(three_steps, tmp_path):
     shutil.copytree(folder / "3", folder / "4.orbax-checkpoint-tmp")
     with Checkpointer(folder) as checkpointer:
         assert checkpointer.restore(sample(0))[0] == 3
+        assert not list(folder.glob("*tmp"))
         checkpointer.save(4, sample(4))
         assert checkpointer.restore(sample(0))[0] == 4
 
@@ -324,7 +325,24 @@ def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path):
     assert len(lines) == 2
     for line in lines:
         assert line.startswith(f"saving step 2 in {tmp_path} failed: ")
+        assert "File too large" in line
         assert line.endswith("; newest complete step there: 1")
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, sample(1))
+        checkpointer.wait()
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**16))
+        with pytest.raises(
+            CheckpointError, match=r"step 2 .* No space left on device: 65536 bytes are free.* step there: 1"
+        ):
+            checkpointer.save(2, sample(2))
+        assert not list(tmp_path.glob("2*"))
+        monkeypatch.undo()
+        checkpointer.save(2, sample(2))
+        assert checkpointer.restore(sample(0))[0] == 2
 
 
 @settings(deadline=None, max_examples=50)
