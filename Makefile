@@ -25,10 +25,10 @@ demo: $(READY)  ## the flagship experiment on embedded real data: claims, figure
 	$(RUN) -m experiments report
 
 test: $(READY)  ## the whole suite
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-unit: $(READY)  ## the library's tests, single- and eight-device, without whole experiment runs
-	$(RUN) -m pytest -n 2 -m "not runs"
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not runs"
 
 claims: $(READY)  ## every quick preset; fails on a failing claim
 	$(RUN) -m experiments run all --preset quick
