@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import jaxtyping
 import pytest
 from jax.sharding import AxisType
 
@@ -19,6 +20,21 @@ def x64():
     """Runs the test in double precision."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def unchecked():
+    """Switches off the run-time check of annotations."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True)
+def _own_errors(request):
+    """Tests named `test_bad_...` meet the library's own errors and not those of the run-time check."""
+    if request.node.name.startswith("test_bad_"):
+        request.getfixturevalue("unchecked")
 
 
 def _mesh(shape, names):

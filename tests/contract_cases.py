@@ -1,4 +1,8 @@
-"""One small call of every public function: what the contract tests walk. A new public function needs a line here."""
+"""What every public function promises: one line each, checked by `test_contracts.py`.
+
+A case is a call and its arguments as numpy arrays of float64; a check casts, stacks, perturbs or shards them.
+Options that are not arrays are fixed in the call.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,191 +10,231 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, PartitionSpec as P
 
 from jaxlib_methods import diffusion, nn, numerics
 
-KEY = jax.random.key(0)
-D, R, B, K, N = 4, 2, 8, 3, 16
-
 
 class Case(NamedTuple):
-    """`call(function, *arrays)`, and which of the contracts hold beyond jit, dtype and no retrace.
+    """A call that stands for one public function, and what it promises beyond `jit`, `vmap` and a kept dtype."""
 
-    vmap: over a leading axis of all arrays. grad: differentiable in all arrays. rows: arrays that may be sharded by
-    rows. random: draws other numbers in double precision than in single.
-    """
-
-    call: Callable[..., Any]
-    arrays: tuple
-    vmap: bool = True
-    grad: bool = True
-    rows: tuple[int, ...] = ()
-    random: bool = False
+    call: Callable
+    arguments: tuple[Any, ...]
+    rows: tuple[int, ...]  # arguments whose leading axis may be split over devices
+    grad: bool  # differentiable in all floating arguments
+    bfloat16: str | None  # dtype of the result on bfloat16 arguments; None where they are not taken
 
 
-def draw(*shape, seed=0):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape)
+def case(call, *arguments, rows=(), grad=True, bfloat16=None):
+    return Case(call, arguments, rows, grad, bfloat16)
 
 
-def orthonormal(*batch):
-    return np.linalg.qr(draw(*batch, D, R))[0]
+KEPT, WIDER = "bfloat16", "float32"
+
+_random = np.random.default_rng(0)
+normal = lambda *shape: _random.normal(size=shape)
+positive = lambda *shape: _random.uniform(0.5, 2.0, size=shape)
+array = lambda *values: np.array(values)
+
+KEY = jax.random.key(0)
+X, Y, POINTS = normal(8, 3), normal(8, 3), normal(16, 3)
+SIGMA, SIGMAS = np.array(0.7), positive(8)
+LABELS = np.arange(16) % 2
+COVARIANCE, OTHER_COVARIANCE = np.cov(POINTS.T), np.cov(normal(3, 16))
+GAUSSIAN = numerics.Gaussian(normal(3), np.linalg.qr(normal(3, 2))[0], array(2.0, 0.5), np.array(0.1))
+MIXTURE = numerics.GaussianMixture(
+    array(0.4, 0.6),
+    numerics.Gaussian(normal(2, 3), np.linalg.qr(normal(2, 3, 2))[0], positive(2, 2), positive(2)),
+)
+VARIANCES = GAUSSIAN.variances
+MOMENTS = numerics.Moments(np.array(16.0), normal(3), COVARIANCE)
+PART = numerics.SoftmaxPart(normal(8), positive(8), normal(8, 3))
+LAYERS = (nn.Dense(normal(3, 4), normal(4)), nn.Dense(normal(4, 2), normal(2)))
+IMAGES = normal(8, 4, 4, 1)
+GRID = array(3.0, 1.0, 0.0)
+
+shrink = lambda x, sigma: x / (1 + sigma**2)
+network = lambda w, x, sigma: w * x * jnp.cos(sigma.reshape(-1, 1))
 
 
-GAUSSIAN = numerics.Gaussian(draw(D, seed=1), orthonormal(), np.array([2.0, 0.5]), np.array(0.3))
-PARTS = numerics.Gaussian(draw(K, D, seed=2), orthonormal(K), 1 + draw(K, R) ** 2, np.full(K, 0.3))
-MIXTURE = numerics.GaussianMixture(np.full(K, 1 / K), PARTS)
-COVARIANCE = np.cov(draw(N, D).T)
-MOMENTS = numerics.Moments(np.array(5.0), draw(D), COVARIANCE)
-PART = numerics.SoftmaxPart(draw(B), 1 + draw(B) ** 2, draw(B, D))
-X, POINTS, SIGMA = draw(B, D), draw(N, D, seed=3), np.array(0.7)
-LAYERS = tuple(nn.Dense(draw(i, o), draw(o)) for i, o in ((D, 6), (6, D)))
-IMAGES = draw(B, 5, 5, 1)
-GRID = np.array([3.0, 1.0, 0.4, 0.0])
-PLAN = diffusion.unipc_plan(GRID, order=2)
-SHRINK = lambda x, sigma: x / (1 + sigma**2)
-LAM = np.array([2.0, 0.5])
+def joined_on_one_device(part):
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(AxisType.Auto,))
+    join = lambda p: numerics.softmax_result(numerics.softmax_psum(p, "i"))
+    return jax.shard_map(join, mesh=mesh, in_specs=P(), out_specs=P())(part)
 
 
-def plain(function, *arrays):
-    return function(*arrays)
+def every_method(schedule):
+    return lambda t: (
+        schedule.alpha(t),
+        schedule.sigma(t),
+        schedule.edm_sigma(t),
+        schedule.time(schedule.half_log_snr(t)),
+    )
 
 
-def keyed(function, *arrays):
-    return function(KEY, *arrays)
-
-
-def softmax_merge(function, logits, values):
-    halves = [numerics.softmax_part(logits[:, half], values[half]) for half in (slice(0, 5), slice(5, N))]
-    return numerics.softmax_result(function(*halves))
-
-
-def softmax_psum(function, logits, values):
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    local = lambda l, v: numerics.softmax_result(function(numerics.softmax_part(l, v), "data"))
-    specs = (jax.P(None, "data"), jax.P("data"))
-    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=jax.P())(logits, values)
-
-
-NUMERICS = {
-    "covariance": Case(plain, (MOMENTS,)),
-    "fit_gaussian": Case(plain, (POINTS,), grad=False, rows=(0,)),
-    "fit_gaussian_randomized": Case(lambda f, x: f(KEY, x, 2), (POINTS,), grad=False, rows=(0,)),
-    "fit_mixture": Case(lambda f, x: f(KEY, x, 2), (POINTS,), grad=False),
-    "frechet_distance": Case(plain, (draw(D), COVARIANCE, draw(D, seed=5), COVARIANCE + np.eye(D))),
-    "frechet_extrapolated": Case(plain, (draw(32, D), 2 * draw(32, D, seed=4))),
-    "gaussian_covariance": Case(plain, (GAUSSIAN,)),
-    "gaussian_from_covariance": Case(plain, (draw(D), COVARIANCE), grad=False),
-    "gaussian_log_density": Case(lambda f, g, x, s: f(g, x, noise=s**2), (GAUSSIAN, X, SIGMA), rows=(1,)),
-    "gaussian_sample": Case(lambda f, g: f(KEY, g, B), (GAUSSIAN,), random=True),
-    "isotropic_gaussian": Case(plain, (GAUSSIAN,)),
-    "kernel_distance": Case(plain, (POINTS, draw(N, D)), rows=(0, 1)),
-    "kmeans": Case(lambda f, x: f(KEY, x, 3), (POINTS,), grad=False),
-    "mixture_average": Case(
-        lambda f, m, x: f(lambda g: g.mean[None], m, x, noise=0.5, block=2), (MIXTURE, X), rows=(1,)
-    ),
-    "mixture_from_labels": Case(lambda f, x: f(x, jnp.arange(N) % K, K), (POINTS,), grad=False),
-    "mixture_log_density": Case(plain, (MIXTURE, X), rows=(1,)),
-    "mixture_responsibilities": Case(plain, (MIXTURE, X), rows=(1,)),
-    "mixture_sample": Case(lambda f, m: f(KEY, m, B), (MIXTURE,), random=True),
-    "moments": Case(lambda f, x: f(x, block=5), (POINTS,), rows=(0,)),
-    "moments_merge": Case(plain, (MOMENTS, MOMENTS)),
-    "nearest_row": Case(plain, (POINTS, draw(K, D)), grad=False, rows=(0,)),
-    "pad_rows": Case(lambda f, x: f(x, 5), (POINTS,)),
-    "randomized_eigh": Case(lambda f, a: f(KEY, lambda q: a @ q, D, 2, dtype=a.dtype)[0], (COVARIANCE,), grad=False),
-    "reduce_rows": Case(lambda f, x: f(lambda r: jnp.sum(r**2), jnp.add, x, block=5), (POINTS,), rows=(0,)),
-    "sample_frechet_distance": Case(plain, (POINTS, 2 * draw(N, D)), rows=(0, 1)),
-    "softmax_merge": Case(softmax_merge, (draw(B, N), POINTS)),
-    "softmax_part": Case(lambda f, l, v: numerics.softmax_result(f(l, v)), (draw(B, N), POINTS), rows=(0,)),
-    "softmax_psum": Case(softmax_psum, (draw(B, N), POINTS)),
-    "softmax_result": Case(plain, (PART,)),
-    "spectral_map": Case(lambda f, g, x: f(g, x, jnp.sqrt), (GAUSSIAN, X), rows=(1,)),
-}
-NN = {
-    "mlp_apply": Case(plain, (LAYERS, X), rows=(1,)),
-    "mlp_init": Case(lambda f, x: f(KEY, (D, 3))[0].weight * x, (np.array(1.0),), random=True),
-    "nnx_functional": Case(lambda f, x: _nnx_linear(f, x), (X,), vmap=False, rows=(0,)),
-    "sinusoidal_features": Case(lambda f, x: f(x, 6), (draw(B),), rows=(0,)),
-}
-
-
-def _nnx_linear(function, x):
-    from flax import nnx
-
-    apply, params, rest = function(nnx.Linear(D, 2, rngs=nnx.Rngs(0)))
-    return apply(jax.tree.map(lambda a: a.astype(x.dtype), params), rest, x)[0].astype(x.dtype)
-
-
-def score(points=False):
-    return Case(plain, ((POINTS, X, SIGMA) if points else (GAUSSIAN, X, SIGMA)), rows=(1,))
-
-
-def host(call):
-    """Builders of host tables: called outside of all transformations, no array goes in."""
-    return Case(lambda f, x: x * float(np.sum(jax.tree.leaves(call(f))[0])), (np.array(1.0),))
-
-
-STATISTICS = diffusion.ModelStatistics(np.array([-2.0, 0.0, 2.0]), np.ones((3, D)), np.zeros((3, D)), np.zeros((3, D)))
-DIFFUSION = {
-    "augment": Case(keyed, (IMAGES,), grad=False, rows=(0,)),
-    "cosine_schedule": host(lambda f: f().alpha(np.array(0.5))),
-    "delta_cross_term_score": score(points=True),
-    "delta_denoise": score(points=True),
-    "delta_first_order_score": score(points=True),
-    "delta_log_density": score(points=True),
-    "delta_score": score(points=True),
-    "denoised_to_noise": Case(plain, (X, 2 * X, SIGMA), rows=(0, 1)),
-    "denoised_to_score": Case(plain, (X, 2 * X, SIGMA), rows=(0, 1)),
-    "dpm_solver_plan": host(lambda f: f(GRID, order=2)),
-    "dpm_solver_v3_plan": host(lambda f: f(STATISTICS, GRID, order=2)),
-    "dpm_solver_v3_statistics": Case(
-        lambda f, x: f(KEY, SHRINK, x, jnp.array([-1.0, 0.0, 1.0])), (X,), grad=False, rows=(0,)
-    ),
-    "edm_denoiser": Case(lambda f, x, s: f(lambda p, z, c: p * z)(0.5, x, s), (X, SIGMA), rows=(0,)),
-    "edm_ema_decay": Case(lambda f, x: x * f(5)(jnp.int32(3)).astype(x.dtype), (np.array(1.0),)),
-    "edm_loss": Case(lambda f, x: f(KEY, lambda p, z, s: p * z, 0.5, x), (X,), rows=(0,), random=True),
-    "edm_optimizer": Case(
-        lambda f, x: f(warmup_steps=2).update({"w": x}, f(warmup_steps=2).init({"w": x}), {"w": x})[0], (X,), grad=False
-    ),
-    "edm_preconditioning": Case(plain, (1 + draw(B) ** 2,)),
-    "edm_sigmas": host(lambda f: f(5)),
-    "emergence_share": Case(plain, (LAM, SIGMA)),
-    "emergence_sigma": Case(plain, (LAM,)),
-    "explained_variance": Case(plain, (X, 2 * X), rows=(0, 1)),
-    "full_drift_schedule": host(lambda f: f().alpha(np.array(0.001))),
-    "gaussian_denoise": score(),
-    "gaussian_equivalent_score": Case(plain, (GAUSSIAN, POINTS, X, SIGMA), rows=(2,)),
-    "gaussian_far_field_score": score(),
-    "gaussian_score": score(),
-    "heun_plan": host(lambda f: f(GRID)),
-    "learning_time": Case(plain, (LAM, SIGMA)),
-    "linear_denoise": Case(lambda f, g, x, s: f(g, x, s, 0.3), (GAUSSIAN, X, SIGMA), rows=(1,)),
-    "linear_denoiser_weights": Case(lambda f, v, s: f(v, s, 0.3), (LAM, SIGMA)),
-    "linear_schedule": host(lambda f: f().alpha(np.array(0.5))),
-    "log_snr_sigmas": host(lambda f: f(5)),
-    "mixture_denoise": Case(plain, (MIXTURE, X, SIGMA), rows=(1,)),
-    "mixture_score": Case(lambda f, m, x, s: f(m, x, s, block=2), (MIXTURE, X, SIGMA), rows=(1,)),
-    "noise_to_denoised": Case(plain, (X, 2 * X, SIGMA), rows=(0, 1)),
-    "perturbation_response": score(),
-    "planar_share": Case(plain, (draw(6, D),)),
-    "probability_flow": Case(lambda f, g, x, s: f(g, x, s, 0.1), (GAUSSIAN, X, SIGMA), rows=(1,)),
-    "probability_flow_denoised": Case(lambda f, g, x, s: f(g, x, s, 0.1), (GAUSSIAN, X, SIGMA), rows=(1,)),
-    "rotation_state": Case(lambda f, d, x: f(d, x, 0.6), (X, 2 * X), rows=(0, 1)),
-    "sample": Case(lambda f, x: f(SHRINK, x, PLAN), (X,), rows=(0,)),
-    "score_to_denoised": Case(plain, (X, 2 * X, SIGMA), rows=(0, 1)),
-    "teleport": Case(lambda f, g, x: f(g, x, GRID, 1)[0], (GAUSSIAN, X), rows=(1,)),
-    "unexplained_variance": Case(plain, (X, 2 * X), rows=(0, 1)),
-    "unexplained_variance_curve": Case(
-        lambda f, x: f(KEY, SHRINK, [lambda z, s: 0.3 * z], x, jnp.array([0.5, 2.0]), batches=2, batch_size=4),
-        (X,),
-        random=True,
-    ),
-    "unipc_plan": host(lambda f: f(GRID, order=3)),
-    "vp_denoiser": Case(
-        lambda f, x: f(SHRINK, diffusion.linear_schedule())(x, jnp.asarray(0.5, x.dtype)), (X,), rows=(0,)
-    ),
-}
 CASES = {
-    f"{group}.{name}": case
-    for group, cases in (("numerics", NUMERICS), ("nn", NN), ("diffusion", DIFFUSION))
-    for name, case in cases.items()
+    "numerics.covariance": case(numerics.covariance, MOMENTS, bfloat16=KEPT),
+    "numerics.fit_gaussian": case(numerics.fit_gaussian, POINTS, rows=(0,), bfloat16=WIDER),
+    "numerics.fit_gaussian_randomized": case(
+        lambda k, x: numerics.fit_gaussian_randomized(k, x, 2), KEY, POINTS, rows=(1,), bfloat16=WIDER
+    ),
+    "numerics.fit_mixture": case(lambda k, x: numerics.fit_mixture(k, x, 2), KEY, POINTS, rows=(1,), grad=False),
+    "numerics.frechet_distance": case(numerics.frechet_distance, X[0], COVARIANCE, Y[0], OTHER_COVARIANCE),
+    "numerics.frechet_extrapolated": case(numerics.frechet_extrapolated, POINTS, POINTS[::-1] ** 2),
+    "numerics.gaussian_covariance": case(numerics.gaussian_covariance, GAUSSIAN, bfloat16=KEPT),
+    "numerics.gaussian_from_covariance": case(
+        lambda m, c: numerics.gaussian_from_covariance(m, c, rank=2, remainder=True), X[0], COVARIANCE
+    ),
+    "numerics.gaussian_log_density": case(
+        lambda g, x, v: numerics.gaussian_log_density(g, x, noise=v), GAUSSIAN, X, SIGMAS, rows=(1, 2), bfloat16=KEPT
+    ),
+    "numerics.gaussian_sample": case(lambda k, g: numerics.gaussian_sample(k, g, 4), KEY, GAUSSIAN, bfloat16=KEPT),
+    "numerics.isotropic_gaussian": case(numerics.isotropic_gaussian, GAUSSIAN, bfloat16=KEPT),
+    "numerics.kernel_distance": case(
+        lambda x, y: numerics.kernel_distance(x, y, block=3), X, POINTS, rows=(0, 1), bfloat16=KEPT
+    ),
+    "numerics.kmeans": case(lambda k, x: numerics.kmeans(k, x, 2), KEY, POINTS, rows=(1,), grad=False),
+    "numerics.mixture_average": case(
+        lambda m, x, v: numerics.mixture_average(lambda g: g.mean[None] * x, m, x, noise=v, block=1),
+        MIXTURE,
+        X,
+        SIGMA,
+        rows=(1,),
+        bfloat16=KEPT,
+    ),
+    "numerics.mixture_from_labels": case(
+        lambda x, labels: numerics.mixture_from_labels(x, labels, 2), POINTS, LABELS, rows=(0, 1), grad=False
+    ),
+    "numerics.mixture_log_density": case(numerics.mixture_log_density, MIXTURE, X, rows=(1,), bfloat16=KEPT),
+    "numerics.mixture_responsibilities": case(numerics.mixture_responsibilities, MIXTURE, X, rows=(1,), bfloat16=KEPT),
+    "numerics.mixture_sample": case(lambda k, m: numerics.mixture_sample(k, m, 4), KEY, MIXTURE, bfloat16=KEPT),
+    "numerics.moments": case(lambda x, w: numerics.moments(x, w, block=3), X, SIGMAS, rows=(0, 1), bfloat16=WIDER),
+    "numerics.moments_merge": case(numerics.moments_merge, MOMENTS, MOMENTS, bfloat16=KEPT),
+    "numerics.nearest_row": case(numerics.nearest_row, X, POINTS, rows=(0,), grad=False),
+    "numerics.pad_rows": case(lambda x: numerics.pad_rows(x, 5), X, rows=(0,), bfloat16=KEPT),
+    "numerics.randomized_eigh": case(
+        lambda k, a: numerics.randomized_eigh(k, lambda q: a @ q, 3, 2, dtype=a.dtype), KEY, COVARIANCE
+    ),
+    "numerics.reduce_rows": case(
+        lambda x: numerics.reduce_rows(lambda b: (b**2).sum(0), jnp.add, x, block=3), X, rows=(0,), bfloat16=KEPT
+    ),
+    "numerics.sample_frechet_distance": case(
+        numerics.sample_frechet_distance, POINTS, POINTS[::-1] ** 2, rows=(0, 1), bfloat16=WIDER
+    ),
+    "numerics.softmax_merge": case(numerics.softmax_merge, PART, PART, rows=(0, 1), bfloat16=KEPT),
+    "numerics.softmax_part": case(
+        lambda l, v: numerics.softmax_result(numerics.softmax_part(l, v)),
+        normal(8, 16),
+        POINTS,
+        rows=(0,),
+        bfloat16=KEPT,
+    ),
+    "numerics.softmax_psum": case(joined_on_one_device, PART, bfloat16=KEPT),
+    "numerics.softmax_result": case(numerics.softmax_result, PART, rows=(0,), bfloat16=KEPT),
+    "numerics.spectral_map": case(
+        lambda g, u: numerics.spectral_map(g, u, jnp.sqrt), GAUSSIAN, X, rows=(1,), bfloat16=KEPT
+    ),
+    "nn.mlp_apply": case(nn.mlp_apply, LAYERS, X, rows=(1,), bfloat16=KEPT),
+    "nn.mlp_init": case(lambda k: nn.mlp_init(k, (3, 4, 2)), KEY, grad=False),
+    "nn.sinusoidal_features": case(lambda x: nn.sinusoidal_features(x, 4), X[:, 0], rows=(0,), bfloat16=KEPT),
+    "diffusion.augment": case(diffusion.augment, KEY, IMAGES, rows=(1,)),
+    "diffusion.cosine_schedule": case(every_method(diffusion.cosine_schedule()), SIGMAS / 4, rows=(0,), bfloat16=KEPT),
+    "diffusion.delta_cross_term_score": case(
+        diffusion.delta_cross_term_score, POINTS, X, SIGMA, rows=(0, 1), bfloat16=KEPT
+    ),
+    "diffusion.delta_denoise": case(
+        lambda *a: diffusion.delta_denoise(*a, block=5), POINTS, X, SIGMAS, rows=(1, 2), bfloat16=KEPT
+    ),
+    "diffusion.delta_first_order_score": case(
+        diffusion.delta_first_order_score, POINTS, X, SIGMAS, rows=(0, 1, 2), bfloat16=KEPT
+    ),
+    "diffusion.delta_log_density": case(diffusion.delta_log_density, POINTS, X, SIGMA, rows=(1,), bfloat16=KEPT),
+    "diffusion.delta_score": case(diffusion.delta_score, POINTS, X, SIGMA, rows=(0, 1), bfloat16=KEPT),
+    "diffusion.denoised_to_noise": case(diffusion.denoised_to_noise, X, Y, SIGMAS, rows=(0, 1, 2), bfloat16=KEPT),
+    "diffusion.denoised_to_score": case(diffusion.denoised_to_score, X, Y, SIGMAS, rows=(0, 1, 2), bfloat16=KEPT),
+    "diffusion.dpm_solver_v3_statistics": case(
+        lambda k, x, lam: diffusion.dpm_solver_v3_statistics(k, shrink, x, lam), KEY, X, array(0.0, 1.0), rows=(1,)
+    ),
+    "diffusion.edm_denoiser": case(diffusion.edm_denoiser(network), SIGMA, X, SIGMAS, rows=(1, 2), bfloat16=WIDER),
+    "diffusion.edm_loss": case(
+        lambda k, w, x: diffusion.edm_loss(k, network, w, x), KEY, SIGMA, X, rows=(2,), bfloat16=WIDER
+    ),
+    "diffusion.edm_preconditioning": case(diffusion.edm_preconditioning, SIGMAS, rows=(0,), bfloat16=WIDER),
+    "diffusion.emergence_share": case(diffusion.emergence_share, VARIANCES, SIGMAS, rows=(1,), bfloat16=KEPT),
+    "diffusion.emergence_sigma": case(diffusion.emergence_sigma, VARIANCES, bfloat16=KEPT),
+    "diffusion.explained_variance": case(diffusion.explained_variance, X, Y, rows=(0, 1), bfloat16=KEPT),
+    "diffusion.full_drift_schedule": case(
+        every_method(diffusion.full_drift_schedule()), SIGMAS / 4, rows=(0,), bfloat16=KEPT
+    ),
+    "diffusion.gaussian_denoise": case(diffusion.gaussian_denoise, GAUSSIAN, X, SIGMA, rows=(1,), bfloat16=KEPT),
+    "diffusion.gaussian_equivalent_score": case(
+        diffusion.gaussian_equivalent_score, GAUSSIAN, POINTS, X, SIGMA, rows=(1, 2), bfloat16=KEPT
+    ),
+    "diffusion.gaussian_far_field_score": case(
+        lambda *a: diffusion.gaussian_far_field_score(*a, order="regularised"),
+        GAUSSIAN,
+        X,
+        SIGMA,
+        rows=(1,),
+        bfloat16=KEPT,
+    ),
+    "diffusion.gaussian_score": case(diffusion.gaussian_score, GAUSSIAN, X, SIGMAS, rows=(1, 2), bfloat16=KEPT),
+    "diffusion.learning_time": case(diffusion.learning_time, VARIANCES, SIGMA, bfloat16=KEPT),
+    "diffusion.linear_denoise": case(
+        diffusion.linear_denoise, GAUSSIAN, X, SIGMA, np.array(0.3), rows=(1,), bfloat16=KEPT
+    ),
+    "diffusion.linear_denoiser_weights": case(
+        diffusion.linear_denoiser_weights, VARIANCES, SIGMA, np.array(0.3), bfloat16=KEPT
+    ),
+    "diffusion.linear_schedule": case(every_method(diffusion.linear_schedule()), SIGMAS / 4, rows=(0,), bfloat16=KEPT),
+    "diffusion.mixture_denoise": case(diffusion.mixture_denoise, MIXTURE, X, SIGMA, rows=(1,), bfloat16=KEPT),
+    "diffusion.mixture_score": case(
+        lambda *a: diffusion.mixture_score(*a, block=1), MIXTURE, X, SIGMAS, rows=(1, 2), bfloat16=KEPT
+    ),
+    "diffusion.noise_to_denoised": case(diffusion.noise_to_denoised, X, Y, SIGMA, rows=(0, 1), bfloat16=KEPT),
+    "diffusion.perturbation_response": case(
+        diffusion.perturbation_response, GAUSSIAN, X, SIGMA, rows=(1,), bfloat16=KEPT
+    ),
+    "diffusion.planar_share": case(diffusion.planar_share, X),
+    "diffusion.probability_flow": case(
+        diffusion.probability_flow, GAUSSIAN, X, SIGMA, SIGMA / 2, rows=(1,), bfloat16=KEPT
+    ),
+    "diffusion.probability_flow_denoised": case(
+        diffusion.probability_flow_denoised, GAUSSIAN, X, SIGMAS, SIGMAS / 2, rows=(1, 2, 3), bfloat16=KEPT
+    ),
+    "diffusion.rotation_state": case(diffusion.rotation_state, X, Y, SIGMA, rows=(0, 1), bfloat16=KEPT),
+    "diffusion.sample": case(
+        lambda x: diffusion.sample(shrink, x, diffusion.heun_plan(GRID)), X, rows=(0,), bfloat16=KEPT
+    ),
+    "diffusion.score_to_denoised": case(diffusion.score_to_denoised, X, Y, SIGMAS, rows=(0, 1, 2), bfloat16=KEPT),
+    "diffusion.teleport": case(
+        lambda g, x: diffusion.teleport(g, x, GRID, 1)[0], GAUSSIAN, X, rows=(1,), bfloat16=KEPT
+    ),
+    "diffusion.unexplained_variance": case(diffusion.unexplained_variance, X, Y, rows=(0, 1), bfloat16=KEPT),
+    "diffusion.unexplained_variance_curve": case(
+        lambda k, x, s: diffusion.unexplained_variance_curve(
+            k, shrink, [lambda y, sigma: 0.5 * y], x, s, batches=2, batch_size=4
+        ),
+        KEY,
+        X,
+        SIGMAS,
+        bfloat16=KEPT,
+    ),
+    "diffusion.vp_denoiser": case(
+        diffusion.vp_denoiser(lambda x, s: x * jnp.cos(s), diffusion.linear_schedule()),
+        X,
+        SIGMA,
+        rows=(0,),
+        bfloat16=KEPT,
+    ),
 }
+
+HOST = {
+    "nn.nnx_functional",
+    *(f"diffusion.{name}" for name in ("dpm_solver_plan", "dpm_solver_v3_plan", "heun_plan", "unipc_plan")),
+    *(f"diffusion.{name}" for name in ("edm_ema_decay", "edm_optimizer", "edm_sigmas", "log_snr_sigmas")),
+    *(f"runtime.{name}" for name in ("axis_key", "make_mesh", "pad_and_shard_rows", "replicate", "shard_rows")),
+    *(f"runtime.{name}" for name in ("catch_sigterm", "make_train_step", "to_host", "train_init")),
+    *(f"runtime.{name}" for name in ("data_path", "load", "read_json", "read_metrics", "write_atomic", "write_json")),
+}
+"""Functions that work on the host, on files or on meshes, or that build something: only their writing is checked."""

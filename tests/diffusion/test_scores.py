@@ -251,6 +251,6 @@ def test_bad_arguments_are_named(call, message):
         call(probe())
 
 
-def test_integer_input_is_refused():
+def test_bad_dtypes_are_refused():
     with pytest.raises(TypeError, match="x must have a floating dtype"):
         gaussian_score(gaussian(), jnp.ones((2, D), int), 1.0)

@@ -34,7 +34,7 @@ def test_a_malformed_mesh_is_quoted(bad):
 
 
 @pytest.mark.parametrize("bad", ["data=0", {"data": 0}, {"data": 1.5}, {}])
-def test_sizes_below_one_are_named(bad):
+def test_bad_sizes_are_named(bad):
     with pytest.raises(ValueError, match="mesh"):
         make_mesh(bad)
 

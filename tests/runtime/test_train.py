@@ -286,7 +286,7 @@ def test_a_run_in_two_parts_equals_one_run_and_logs_the_same(tmp_path, split):
 def test_a_finished_run_is_only_read_back(tmp_path):
     with Checkpointer(tmp_path) as checkpointer:
         first = train(regression, params(), batch, adam(), key=KEY, steps=3, checkpointer=checkpointer)
-        again = train(regression, params(), None, adam(), key=KEY, steps=3, checkpointer=checkpointer)
+        again = train(regression, params(), pytest.fail, adam(), key=KEY, steps=3, checkpointer=checkpointer)
         assert_same(first, again)
         with pytest.raises(ValueError, match="steps must be at least the 3 steps already taken, got 2"):
             train(regression, params(), batch, adam(), key=KEY, steps=2, checkpointer=checkpointer)
