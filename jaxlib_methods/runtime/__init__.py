@@ -6,6 +6,7 @@ from typing import Any
 _MODULES = {
     "checkpoint": ("CheckpointError", "Checkpointer"),
     "data": ("DataError", "ImageSet", "data_path", "load"),
+    "distributed": ("is_first_process", "job_kind", "join_job"),
     "files": ("read_json", "write_atomic", "write_json"),
     "mesh": ("axis_key", "make_mesh", "pad_and_shard_rows", "replicate", "shard_rows", "to_host"),
     "metrics": ("MetricsWriter", "read_metrics"),
