@@ -79,7 +79,7 @@ def mixture_score(
       mixture: law of the clean data; components of any rank, with or without remainder.
       x: noisy points.
       sigma: noise standard deviation, scalar or one a row; positive.
-      block: components worked on at once, all if None. Memory: O(block b (d + r)). On a CPU 1 is fastest.
+      block: components worked on at once, all if None. Memory: O(block b (d + r)).
 
     Raises:
       ValueError: if shapes do not match, or a known sigma is not positive or a known weight negative.
