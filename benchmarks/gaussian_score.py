@@ -1,6 +1,6 @@
 """Scores, samplers and statistics of `jaxlib_methods.diffusion` beside what people use today.
 
-    python -m experiments bench gaussian_score    # needs the `peers` dependency group; about two minutes on two cores
+    python -m experiments bench gaussian_score    # needs the `peers` dependency group; about 45 s on two cores
 
 The naive broadcast |x_i - y_j|^2 of the training-set score needs 157 GB at these sizes, so its peer is the matrix form
 in PyTorch. Network times are those of a perceptron whose single evaluation takes a few milliseconds.
