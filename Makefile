@@ -7,7 +7,7 @@ RUN = $(VENV)/bin/python
 READY = $(VENV)/.ready-$(notdir $(PYTHON))
 LOCK = $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo test test-unit claims check report lock clean
+.PHONY: help demo test test-unit claims check report docs notebooks bench lock clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
 
@@ -41,6 +41,21 @@ check: $(READY)  ## lint, format, types, import floors
 
 report: $(READY)  ## one offline HTML page over the newest runs
 	$(RUN) -m experiments report
+
+docs: $(READY)  ## the site, in docs/_build/html, from docstrings and recorded runs
+	$(RUN) -m sphinx -W --keep-going -q docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+notebooks: $(READY)  ## notebooks/*.ipynb from notebooks/*.py, each run once
+	$(RUN) notebooks/_make.py
+
+PEERS = import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['peers'])
+$(VENV)/.peers: $(READY)
+	$(RUN) -c "$(PEERS)" | xargs $(PYTHON) -m pip --python $(RUN) install --quiet --disable-pip-version-check
+	@touch $@
+
+bench: $(VENV)/.peers  ## install the peers (torch is large) and time our functions beside them; SLUG=... for one paper
+	$(RUN) -m experiments bench $(SLUG)
 
 lock: | $(filter .tools/bin/uv,$(UV))  ## resolve requirements.lock again
 	$(LOCK) --extra runtime --extra nnx --group dev pyproject.toml -o requirements.lock

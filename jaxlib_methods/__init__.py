@@ -7,10 +7,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxlib_methods import diffusion, nn, numerics, runtime
+    from jaxlib_methods import (
+        attention,
+        diffusion,
+        generalization,
+        infinite_width,
+        nn,
+        numerics,
+        random_features,
+        runtime,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["diffusion", "nn", "numerics", "runtime"]
+__all__ = [
+    "attention",
+    "diffusion",
+    "generalization",
+    "infinite_width",
+    "nn",
+    "numerics",
+    "random_features",
+    "runtime",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,20 +1,25 @@
-"""Argument checks at the public border: each names the argument, what was given and what is needed.
+"""Checks at the public border: those of arguments name the argument, what was given and what is needed.
 
 Shapes, dtypes and Python numbers are checked always. Values of arrays are checked only where they are known
 (outside `jit`, `vmap` and `grad`); inside a transformation they pass unseen.
 """
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Array, Bool, Float
 
 __all__ = [
+    "has_converged",
     "require",
     "require_array",
     "require_choice",
     "require_finite",
+    "require_known",
     "require_nonnegative",
     "require_positive",
     "require_size",
@@ -58,23 +63,36 @@ def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 def require_positive(name: str, value: Any) -> None:
     """Checks that every entry of a known value is finite and positive."""
-    _require_known(name, value, lambda v: np.isfinite(v) & (v > 0), "positive and finite")
+    require_known(name, value, lambda v: np.isfinite(v) & (v > 0), "positive and finite")
 
 
 def require_nonnegative(name: str, value: Any) -> None:
     """Checks that every entry of a known value is finite and not negative."""
-    _require_known(name, value, lambda v: np.isfinite(v) & (v >= 0), "nonnegative and finite")
+    require_known(name, value, lambda v: np.isfinite(v) & (v >= 0), "nonnegative and finite")
 
 
 def require_finite(name: str, value: Any) -> None:
     """Checks that every entry of a known value is finite."""
-    _require_known(name, value, np.isfinite, "finite, without NaN or infinity")
+    require_known(name, value, np.isfinite, "finite, without NaN or infinity")
 
 
-def _require_known(name, value, holds, needed):
+def require_known(name: str, value: Any, holds: Callable[[np.ndarray], np.ndarray], needed: str) -> None:
+    """Checks every entry of a known value by `holds`; raises ValueError with the first that fails."""
     if isinstance(value, Tracer) or not getattr(value, "is_fully_addressable", True):
         return
     value = np.asarray(value)
     wrong = value[~holds(value)]
     if wrong.size:
         raise ValueError(f"{name} must be {needed}, got {wrong.flat[0]}")
+
+
+def has_converged(residual: Float[Array, " r"], tolerance: float, remedy: str) -> Bool[Array, ""]:
+    """Whether all residuals are within twice the tolerance; a RuntimeWarning gives the remedy if known that not.
+
+    Its place is that of the caller's caller.
+    """
+    converged = jnp.max(residual, initial=0) <= 2 * tolerance
+    if not isinstance(converged, Tracer) and not converged:
+        worst = f"conjugate gradients stopped at a relative residual of {float(residual.max()):.1e}"
+        warnings.warn(f"{worst}, wanted {tolerance:.1e}: {remedy}", RuntimeWarning, stacklevel=3)
+    return converged

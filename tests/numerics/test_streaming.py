@@ -1,5 +1,7 @@
 """Oracles: the same sums taken at once; one device against eight and two by four."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,11 +23,16 @@ from jaxlib_methods.numerics import (
 
 
 @settings(deadline=None, max_examples=8)
-@given(n=st.integers(1, 40), d=st.integers(1, 5), block=st.integers(1, 50), seed=st.integers(0, 99))
+@given(
+    n=st.sampled_from([1, 13, 40]),
+    d=st.sampled_from([1, 4]),
+    block=st.sampled_from([1, 6, 50]),
+    seed=st.integers(0, 99),
+)
 def test_streamed_moments_equal_the_direct_ones(n, d, block, seed):
     with jax.enable_x64(True):
         x = 1e3 + jax.random.normal(jax.random.key(seed), (n, d))
-        m = moments(x, block=block)
+        m = jax.jit(moments, static_argnames="block")(x, block=block)
         np.testing.assert_allclose(m.mean, np.mean(x, 0), rtol=1e-13)
         np.testing.assert_allclose(covariance(m), np.cov(x.T, ddof=0).reshape(d, d), atol=1e-9)
 
@@ -66,37 +73,46 @@ def test_moments_on_eight_devices_equal_one_and_only_reduce(n, mesh8):
 def test_scatter_columns_split_over_a_second_axis(d, mesh2x4):
     x = jax.random.normal(jax.random.key(0), (31, d))
     sharded = jax.jit(lambda x: moments(x, block=4, mesh=mesh2x4, feature_axis="model"))(x)
-    np.testing.assert_allclose(sharded.scatter, moments(x).scatter, rtol=2e-5, atol=1e-4)
+    np.testing.assert_allclose(sharded.scatter, jax.jit(moments)(x).scatter, rtol=2e-5, atol=1e-4)
     if d == 8:
         assert sharded.scatter.sharding.shard_shape(sharded.scatter.shape) == (8, 2)
     fitted = fit_gaussian(x, mesh=mesh2x4, feature_axis="model")
     np.testing.assert_allclose(gaussian_covariance(fitted), gaussian_covariance(fit_gaussian(x)), atol=1e-5)
 
 
+@functools.partial(jax.jit, static_argnames="block")
+def streamed_softmax(logits, values, block):
+    summarise = lambda rows: softmax_part(rows[0].T, rows[1])
+    return softmax_result(reduce_rows(summarise, softmax_merge, (logits.T, values), block=block))
+
+
 @settings(deadline=None, max_examples=8)
-@given(n=st.integers(1, 30), block=st.integers(1, 40), scale=st.sampled_from([1.0, 1e3]), seed=st.integers(0, 99))
+@given(
+    n=st.sampled_from([1, 7, 30]),
+    block=st.sampled_from([1, 4, 40]),
+    scale=st.sampled_from([1.0, 1e3]),
+    seed=st.integers(0, 99),
+)
 def test_online_softmax_equals_softmax(n, block, scale, seed):
     with jax.enable_x64(True):
         logits = scale * jax.random.normal(jax.random.key(seed), (3, n))
         values = jax.random.normal(jax.random.key(seed + 1), (n, 2))
-        summarise = lambda rows: softmax_part(rows[0].T, rows[1])
-        average, log_sum = softmax_result(reduce_rows(summarise, softmax_merge, (logits.T, values), block=block))
+        average, log_sum = streamed_softmax(logits, values, block=block)
         np.testing.assert_allclose(average, jax.nn.softmax(logits) @ values, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(log_sum, jax.nn.logsumexp(logits, axis=1), rtol=1e-12)
 
 
 def test_online_softmax_gradients_equal_those_of_softmax(x64):
     logits, values = jax.random.normal(jax.random.key(0), (11, 3)), jax.random.normal(jax.random.key(1), (11, 2))
-    summarise = lambda rows: softmax_part(rows[0].T, rows[1])
 
     def streamed(logits, values):
-        average, log_sum = softmax_result(reduce_rows(summarise, softmax_merge, (logits, values), block=4))
+        average, log_sum = streamed_softmax(logits.T, values, block=4)
         return jnp.sum(jnp.sin(average)) + jnp.sum(log_sum**2)
 
     def direct(logits, values):
         return jnp.sum(jnp.sin(jax.nn.softmax(logits.T) @ values)) + jnp.sum(jax.nn.logsumexp(logits, axis=0) ** 2)
 
-    ours, truth = (jax.grad(f, (0, 1))(logits, values) for f in (streamed, direct))
+    ours, truth = (jax.jit(jax.grad(f, (0, 1)))(logits, values) for f in (streamed, direct))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11), ours, truth)
 
 
