@@ -1,72 +1,167 @@
 """Scores, samplers and statistics of `jaxlib_methods.diffusion` beside what people use today.
 
-    python -m experiments bench gaussian_score    # needs the `peers` dependency group; about 45 s on two cores
+    python -m experiments bench gaussian_score    # needs the `peers` dependency group; about 4 min on two cores
 
-The naive broadcast |x_i - y_j|^2 of the training-set score needs 157 GB at these sizes, so its peer is the matrix form
-in PyTorch. Network times are those of a perceptron whose single evaluation takes a few milliseconds.
+The training set's score stands beside its two usual forms: PyTorch's matrix form, which holds all batch x points
+distances at once, and the broadcast |x_i - y_j|^2 over batch x points x dim, which needs 157 GB for 50,000 images.
+A sampler stands beside the same number of calls of its network, in a compiled loop that does nothing else.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlib_methods.diffusion import delta_score, edm_sigmas, heun_plan, mixture_denoise, sample, unipc_plan
+from experiments.harness.bench_case import Case
+from jaxlib_methods.diffusion import (
+    ModelStatistics,
+    SamplerPlan,
+    delta_score,
+    dpm_solver_plan,
+    dpm_solver_v3_plan,
+    edm_sigmas,
+    heun_plan,
+    log_snr_sigmas,
+    mixture_denoise,
+    sample,
+    unipc_plan,
+)
 from jaxlib_methods.nn import mlp_apply, mlp_init
-from jaxlib_methods.numerics import covariance, fit_mixture, moments
+from jaxlib_methods.numerics import covariance, fit_mixture, moments, moments_merge
+
+CLAIMS = ("network-evaluations-saved", "network-five-skips")
+
+SIGMA = 10.0
+GIB = 2**30
 
 
-def cases() -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
-    """Each case is (name, ours, peer, sizes)."""
+def cases() -> Iterator[Case]:
+    points = lambda *counts: [{"points": n, "dim": 3072, "batch": 256} for n in counts]
+    within = {"peak_bytes": 2 * GIB}
+    many, few = points(6_250, 12_500, 25_000, 50_000), points(100, 200, 400, 50_000)
+    score = "training-set score"
+    yield Case(score, torch_score, many, peer="PyTorch, matrix form", theory=1.0, at_most=within)
+    yield Case(score, naive_score, few, peer="numpy, broadcast", theory=1.0, peer_bytes=broadcast_bytes)
+
+    rows = [{"rows": n, "dim": 512} for n in (12_500, 25_000, 50_000, 100_000)]
+    yield Case("covariance", numpy_covariance, rows, peer="numpy.cov", theory=1.0)
+    components = {"rows": 20_480, "dim": 512, "batch": 2048, "components": 64}
+    yield Case("principal directions of a stream", incremental_pca, components, peer="IncrementalPCA")
+
+    networks = [{"dim": dim, "width": width, "batch": 256} for dim, width in ((64, 8192), (3072, 512), (3072, 2048))]
+    target = {"overhead": 0.05}
+    for name in SAMPLERS:
+        yield Case(
+            f"{name} sampler", sampler(name), networks, peer="its network in a loop", overhead=True, at_most=target
+        )
+
+    mixture = {"batch": 10_000, "dim": 64, "components": 10}
+    yield Case("mixture denoiser, component by component", mixture_by_blocks, mixture, peer="all at once")
+
+
+def score_inputs(points: int, dim: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((points, dim), np.float32), SIGMA * rng.standard_normal((batch, dim), np.float32)
+
+
+def torch_score(**sizes: int):
     import torch
+
+    points, x = score_inputs(**sizes)
+    their_points, their_x = torch.from_numpy(points), torch.from_numpy(x)
+
+    def theirs():
+        logits = -(torch.cdist(their_x, their_points) ** 2) / (2 * SIGMA**2)
+        return (torch.softmax(logits, 1) @ their_points - their_x) / SIGMA**2
+
+    return our_score(points, x), theirs
+
+
+def naive_score(**sizes: int):
+    points, x = score_inputs(**sizes)
+
+    def theirs():
+        logits = -np.sum((x[:, None] - points[None]) ** 2, axis=2) / (2 * SIGMA**2)
+        weights = np.exp(logits - logits.max(1, keepdims=True))
+        return (weights @ points / weights.sum(1, keepdims=True) - x) / SIGMA**2
+
+    return our_score(points, x), theirs
+
+
+def our_score(points: np.ndarray, x: np.ndarray):
+    score = jax.jit(lambda points, x: delta_score(points, x, SIGMA, block=2048))
+    on_device = jnp.asarray(points), jnp.asarray(x)
+    return lambda: score(*on_device)
+
+
+def broadcast_bytes(points: int, dim: int, batch: int) -> float:
+    return 4 * points * dim * batch
+
+
+def numpy_covariance(rows: int, dim: int):
+    x = np.random.default_rng(0).standard_normal((rows, dim), np.float32)
+    ours, on_device = jax.jit(lambda x: covariance(moments(x))), jnp.asarray(x)
+    return lambda: ours(on_device), lambda: np.cov(x, rowvar=False, dtype=np.float32)
+
+
+def incremental_pca(rows: int, dim: int, batch: int, components: int):
     from sklearn.decomposition import IncrementalPCA
 
-    rng = np.random.default_rng(0)
-    points = rng.standard_normal((50_000, 3072), np.float32)
-    x = 10 * rng.standard_normal((256, 3072), np.float32)
+    batches = np.random.default_rng(0).standard_normal((rows // batch, batch, dim), np.float32)
+    summarise = jax.jit(moments)
+    merge = jax.jit(moments_merge)
+    directions = jax.jit(lambda m: jnp.linalg.eigh(covariance(m))[1][:, -components:])
 
-    ours = jax.jit(lambda points, x: delta_score(points, x, 10.0, block=2048))
-    theirs_points, theirs_x = torch.from_numpy(points), torch.from_numpy(x)
+    def ours():
+        total = summarise(batches[0])
+        for batch in batches[1:]:
+            total = merge(total, summarise(batch))
+        return directions(total)
 
-    def torch_score():
-        logits = -(torch.cdist(theirs_x, theirs_points) ** 2) / 200
-        return ((torch.softmax(logits, 1) @ theirs_points - theirs_x) / 100).numpy()
+    def theirs():
+        pca = IncrementalPCA(components)
+        for batch in batches:
+            pca.partial_fit(batch)
+        return pca.components_
 
-    ours_points, ours_x = jnp.asarray(points), jnp.asarray(x)
-    sizes = {"points": 50_000, "dim": 3072, "batch": 256}
-    yield "training-set score, peer: PyTorch cdist", lambda: ours(ours_points, ours_x), torch_score, sizes
+    return ours, theirs
 
-    second = jax.jit(lambda x: covariance(moments(x)))
-    sizes = {"rows": 50_000, "dim": 512}
-    rows = ours_points[:, :512]
-    host_rows = np.asarray(rows)
-    yield "covariance, peer: numpy.cov", lambda: second(rows), lambda: np.cov(host_rows, rowvar=False), sizes
-    pca = lambda: IncrementalPCA(64, batch_size=4096).fit(host_rows[:16_384]).components_
-    few = rows[:16_384]
-    top = jax.jit(lambda x: jnp.linalg.eigh(covariance(moments(x)))[1][:, -64:])
-    sizes = {"rows": 16_384, "dim": 512, "components": 64}
-    yield "principal directions, peer: IncrementalPCA", lambda: top(few), pca, sizes
 
-    params = mlp_init(jax.random.key(0), (3072, 512, 3072))
-    images = jax.random.normal(jax.random.key(1), (256, 3072))
-    network = jax.jit(lambda z, sigma: mlp_apply(params, z / (1 + sigma)))
-    for name, plan in {"Heun": heun_plan(edm_sigmas(18)), "UniPC-3": unipc_plan(edm_sigmas(35), order=3)}.items():
-        solve = jax.jit(lambda z, plan: sample(network, z, plan))
+def v3_plan(dim: int) -> SamplerPlan:
+    """Any statistics will do: the work depends on their shape alone."""
+    levels = jnp.array([-5.0, 7.0])
+    statistics = ModelStatistics(levels, *(jnp.full((2, dim), value) for value in (0.9, 0.1, 0.01)))
+    return dpm_solver_v3_plan(statistics, log_snr_sigmas(35), order=3)
 
-        def only_network(plan=plan):
-            z = images
-            for time in plan.times:
-                z = network(z, time)
-            return z
 
-        sizes = {"batch": 256, "dim": 3072, "evaluations": plan.evaluations}
-        yield f"{name} sampler, peer: its network alone", lambda s=solve, p=plan: s(images, p), only_network, sizes
+SAMPLERS = {
+    "Euler": lambda dim: dpm_solver_plan(edm_sigmas(35), order=1),
+    "Heun": lambda dim: heun_plan(edm_sigmas(18)),
+    "DPM-Solver++(2M)": lambda dim: dpm_solver_plan(edm_sigmas(35), order=2),
+    "DPM-Solver++(3M)": lambda dim: dpm_solver_plan(edm_sigmas(35), order=3),
+    "UniPC-3": lambda dim: unipc_plan(edm_sigmas(35), order=3),
+    "DPM-Solver-v3": v3_plan,
+}
 
-    digits = 0.1 * rng.standard_normal((2000, 64)).astype(np.float32)
-    mixture = fit_mixture(jax.random.key(0), jnp.asarray(digits), 10)
-    z = jax.random.normal(jax.random.key(2), (10_000, 64))
-    streamed, at_once = (jax.jit(lambda z, b=b: mixture_denoise(mixture, z, 1.0, block=b)) for b in (1, None))
-    sizes = {"batch": 10_000, "dim": 64, "components": 10}
-    yield "mixture denoiser by component, peer: all at once", lambda: streamed(z), lambda: at_once(z), sizes
+
+def sampler(name: str):
+    def build(dim: int, width: int, batch: int):
+        params = mlp_init(jax.random.key(0), (dim, width, dim))
+        x = jax.random.normal(jax.random.key(1), (batch, dim))
+        plan = SAMPLERS[name](dim)
+        network = lambda z, sigma: mlp_apply(params, z / (1 + sigma))
+        solve = jax.jit(lambda x, plan: sample(network, x, plan))
+        loop = jax.jit(lambda x, times: jax.lax.scan(lambda z, time: (network(z, time), None), x, times)[0])
+        times = jnp.asarray(plan.times, x.dtype)
+        return lambda: solve(x, plan), lambda: loop(x, times)
+
+    return build
+
+
+def mixture_by_blocks(batch: int, dim: int, components: int):
+    digits = 0.1 * np.random.default_rng(0).standard_normal((2000, dim)).astype(np.float32)
+    mixture = fit_mixture(jax.random.key(0), jnp.asarray(digits), components)
+    z = jax.random.normal(jax.random.key(2), (batch, dim))
+    denoise = jax.jit(lambda z, block: mixture_denoise(mixture, z, 1.0, block=block), static_argnums=1)
+    return lambda: denoise(z, 1), lambda: denoise(z, None)

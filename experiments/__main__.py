@@ -1,4 +1,4 @@
-"""`python -m experiments {list, run, report, bench}`."""
+"""`python -m experiments {list, run, record, report, bench}`."""
 
 import sys
 

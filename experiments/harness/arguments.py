@@ -11,10 +11,10 @@ __all__ = ["Parser", "split_overrides"]
 class Parser(argparse.ArgumentParser):
     """Tells what is wrong by UsageError, with the nearest option for an unknown one."""
 
-    def __init__(self, command: str, description: str):
-        """Describes `python -m experiments COMMAND`; every command knows the folder of runs."""
+    def __init__(self, command: str, description: str, program: str = "python -m experiments"):
+        """Describes `PROGRAM COMMAND`; every command knows the folder of runs."""
         raw = argparse.RawDescriptionHelpFormatter
-        prog = f"python -m experiments {command}"
+        prog = f"{program} {command}"
         super().__init__(prog=prog, description=description, allow_abbrev=False, formatter_class=raw)
         self.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
 

@@ -2,7 +2,7 @@
 
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from experiments.harness.json_values import to_json
 
-__all__ = ["Claim", "claims_table", "count_reproduced", "short"]
+__all__ = ["Claim", "claims_table", "count_reproduced", "sheet", "short"]
 
 ORIGINS = ("paper", "authors' code", "derived")
 
@@ -167,6 +167,22 @@ def expectation(claim: Mapping[str, Any]) -> str:
     if tolerance is None or tolerance == 0:
         return expected
     return f"{expected} ({tolerance})" if isinstance(tolerance, str) else f"{expected} ± {short(tolerance)}"
+
+
+def sheet(place: str, origin: str = "derived") -> Callable[..., Claim]:
+    """Makes claims of numbers that the paper's sheet has at a place; where `measured` is a text, it says why not.
+
+    claim = sheet("reproduction quick 1")
+    claim(Claim.at_most, "error", "The error is small.", expected=0.1, measured=error)
+    """
+
+    def claim(make: Callable[..., Claim], id: str, statement: str, **judged: Any) -> Claim:
+        if isinstance(judged.get("measured"), str):
+            reason = judged.pop("measured")
+            make, judged = Claim.not_run, {"reason": reason, "expected": judged.get("expected")}
+        return make(id, statement, source=f"sheet, {place}", origin=origin, **judged)
+
+    return claim
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:

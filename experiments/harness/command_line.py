@@ -1,7 +1,8 @@
-"""`python -m experiments {list, run, report, bench}`: thirty papers as experiments that check their claims.
+"""`python -m experiments {list, run, record, report, bench}`: thirty papers as experiments that check their claims.
 
 list                 all papers and how they stand
 run SLUG | all       run one experiment, or every implemented one, and print its claims
+record RUN | SLUG    keep finished runs in docs/recorded, from which README and docs are made
 report               one HTML page over the newest runs
 bench [SLUG]         time our functions against their peers
 
@@ -10,6 +11,7 @@ is wrong, 143 stopped by SIGTERM (the state is saved; the command to resume is p
 """
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -20,7 +22,9 @@ from pathlib import Path
 from experiments.harness.arguments import Parser
 from experiments.harness.bench import run_benchmarks
 from experiments.harness.config import UsageError, choose
-from experiments.harness.overview import markdown_table, overviews, replace_between_markers
+from experiments.harness.job import ElsewhereError, Ending, Job
+from experiments.harness.overview import markdown_table, overviews, replace_between_markers, reproductions
+from experiments.harness.record import record_command
 from experiments.harness.registry import papers
 from experiments.harness.report import html_page
 from experiments.harness.run_command import run_command
@@ -31,32 +35,38 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """Runs one command and returns the exit code; a wrong command line becomes one line on standard error."""
+    job = Job()
+    ending = _ending(list(argv), job)
+    if ending.error and job.first:
+        print("error: " + " ".join(ending.error.split()), file=sys.stderr)
+    return job.leave(ending)
+
+
+def _ending(argv: list[str], job: Job) -> Ending:
     try:
-        code = _command(list(argv))
+        code = _command(argv, job)
         sys.stdout.flush()
-        return code
+        return Ending(code)
     except UsageError as error:
-        return _complain(str(error), 2)
+        return Ending(2, str(error))
     except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return Ending(128 + signal.SIGPIPE)
     except OSError as error:
-        return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+        return Ending(1, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except ElsewhereError:
+        return Ending(1)
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return Ending(128 + signal.SIGINT, None if job.alone else "interrupted")
 
 
-def _command(argv: list[str]) -> int:
-    commands = {"list": _list, "run": run_command, "report": _report, "bench": _bench}
+def _command(argv: list[str], job: Job) -> int:
+    run = functools.partial(run_command, job=job)
+    commands = {"list": _list, "run": run, "record": record_command, "report": _report, "bench": _bench}
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if argv else 2
     return commands[choose("command", argv[0], commands)](argv[1:])
-
-
-def _complain(message: str, code: int) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    return code
 
 
 def _list(argv: list[str]) -> int:
@@ -83,22 +93,22 @@ def _list(argv: list[str]) -> int:
 def _report(argv: list[str]) -> int:
     parser = Parser("report", "Writes one self-contained HTML page over the newest finished run of each experiment.")
     parser.add_argument("--output", type=Path, help="the page (default: report.html in the folder of runs)")
-    parser.add_argument("--markdown", action="store_true", help="print the table of reproductions instead")
+    parser.add_argument("--markdown", action="store_true", help="print the table of recorded runs instead")
     parser.add_argument("--readme", type=Path, help="put that table between the markers of this file instead")
     options = parser.parse(argv)
-    rows = overviews(options.runs)
     if options.markdown:
-        print(markdown_table(rows), end="")
+        print(markdown_table(reproductions()), end="")
     if options.readme:
         try:
-            text = replace_between_markers(options.readme.read_text(encoding="utf-8"), markdown_table(rows))
+            table = markdown_table(reproductions())
+            text = replace_between_markers(options.readme.read_text(encoding="utf-8"), table)
         except (OSError, ValueError) as error:
             raise UsageError(f"--readme {options.readme}: {getattr(error, 'strerror', error)}") from error
         write_atomic(options.readme, text)
     if not options.markdown and not options.readme:
         output = options.output or options.runs / "report.html"
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(output, html_page(rows))
+        write_atomic(output, html_page(overviews(options.runs)))
         print(output)
     return 0
 

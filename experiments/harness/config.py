@@ -114,7 +114,7 @@ def from_json(config_type: type, values: Mapping[str, Any]) -> Any:
 
 def _rebuild(annotation: Any, value: Any) -> Any:
     kind, _ = _without_none(annotation)
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind) and value is not None:
         return from_json(typing.cast(type, kind), value)
     if isinstance(value, list):
         kinds = _entries(typing.get_args(kind), len(value))

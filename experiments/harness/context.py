@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import jax
 from jax.sharding import Mesh
 
+from experiments.harness.job import Job
 from experiments.harness.progress import progress
 from experiments.harness.stopping import StopSignals
 from jaxlib_methods.runtime.checkpoint import Checkpointer
-from jaxlib_methods.runtime.data import ImageSet, load
+from jaxlib_methods.runtime.data import DataError, ImageSet, load
 from jaxlib_methods.runtime.files import encode_json, write_atomic
 from jaxlib_methods.runtime.metrics import MetricsWriter, read_metrics
 from jaxlib_methods.runtime.train import TrainState, train
@@ -36,6 +37,7 @@ class Context:
       preset: name of the preset in use.
       mesh: device mesh, None on one device.
       data_directory: where data files are looked for first.
+      job: the processes that run together; each has its own context, and all make the same calls on it.
       stop: says whether the process was asked to stop.
       timings: seconds spent in each `section`, by label.
     """
@@ -45,6 +47,7 @@ class Context:
     preset: str = "quick"
     mesh: Mesh | None = None
     data_directory: Path | None = None
+    job: Job = field(default_factory=Job)
     stop: StopSignals = field(default_factory=StopSignals)
     timings: dict[str, float] = field(default_factory=dict)
     _metrics: MetricsWriter | None = field(default=None, init=False, repr=False)
@@ -60,15 +63,18 @@ class Context:
 
     def data(self, name: str) -> ImageSet:
         """An image set by name: digits, mnist, fashion_mnist or cifar10."""
-        return load(name, directory=self.data_directory)
+        return self.job.everywhere(lambda: load(name, directory=self.data_directory), DataError)
 
     def progress(self, iterable: Iterable[Item], label: str, total: int | None = None) -> Iterable[Item]:
         """Passes the items through and shows how far they are."""
-        return progress(iterable, label, total)
+        for item in progress(iterable, label, total):
+            self.stop.stop_together()
+            yield item
 
     @contextmanager
     def section(self, label: str) -> Iterator[None]:
         """Adds the wall time of the block to `timings[label]`."""
+        self.stop.stop_together()
         started = time.perf_counter()
         try:
             yield
@@ -82,8 +88,7 @@ class Context:
 
     def records(self, training: str | None = None) -> list[dict[str, Any]]:
         """All lines of `metrics.jsonl`, or those of one training."""
-        records = read_metrics(self._metrics_file) if self._metrics_file.exists() else []
-        return [record for record in records if training in (None, record.get("training"))]
+        return [record for record in self.job.share(self._read) if training in (None, record.get("training"))]
 
     def train(
         self, name: str, loss: Callable, params: Any, batch: Callable, optimizer: Any, *, steps: int, **options: Any
@@ -121,7 +126,7 @@ class Context:
                 "checkpointer": checkpointer,
                 "checkpoint_every": max(1, steps // 10),
                 "progress": lambda iterable, total, label: self.progress(iterable, name, total),
-                "interrupted": lambda: self.stop.received is not None,
+                "interrupted": self.stop.asked,
             }
             return train(loss, params, batch, optimizer, steps=steps, **(ours | options))
 
@@ -134,9 +139,12 @@ class Context:
     def _metrics_file(self) -> Path:
         return self.directory / "metrics.jsonl"
 
+    def _read(self) -> list[dict[str, Any]]:
+        return read_metrics(self._metrics_file) if self._metrics_file.exists() else []
+
     def _rewrite_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
-        if jax.process_index() == 0:
-            kept = [encode_json(record) + "\n" for record in self.records() if keep(record)]
+        if self.job.first:
+            kept = [encode_json(record) + "\n" for record in self._read() if keep(record)]
             self.close()
             write_atomic(self._metrics_file, "".join(kept))
             self._metrics = MetricsWriter(self._metrics_file, resume_at=sys.maxsize)

@@ -1,7 +1,7 @@
 """Figures in the house style: drawn without a display, saved as PNG."""
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,10 @@ import numpy as np
 from jaxlib_methods.runtime.files import write_atomic
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["new_figure", "new_image_grid", "save_figures"]
+__all__ = ["name_ticks", "new_figure", "new_image_grid", "save_figures"]
 
 DOTS_PER_INCH = 160
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555", "#882255")
@@ -66,6 +67,14 @@ def new_figure(x_label: str, y_label: str, *, log: bool | str = False, panels: i
         ax.set_yscale("log" if log in (True, "y") else "linear")
     axes[0].set_ylabel(y_label)
     return figure, axes[0] if panels == 1 else axes
+
+
+def name_ticks(axes: "Axes", x: Sequence[float] = (), y: Sequence[float] = ()) -> None:
+    """Plain numbers at these places and no others, for logarithmic axes of few decades."""
+    for axis, values in ((axes.xaxis, x), (axes.yaxis, y)):
+        if len(values):
+            axis.set_ticks(values, [f"{value:g}" for value in values])
+            axis.set_ticks([], minor=True)
 
 
 def new_image_grid(rows: Mapping[str, np.ndarray]) -> "Figure":

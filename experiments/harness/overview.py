@@ -1,13 +1,21 @@
-"""How each paper stands: planned, implemented, and what its newest runs say."""
+"""How each paper stands: by the newest runs of this machine, and by the recorded runs that README and docs show."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.harness.claims import count_reproduced
+from experiments.harness.record import recorded_runs
 from experiments.harness.registry import Paper, implemented, papers
 from experiments.harness.run_folder import RunFolder, runs_of
 
-__all__ = ["Overview", "markdown_table", "overviews", "replace_between_markers"]
+__all__ = [
+    "Overview",
+    "Reproduction",
+    "markdown_table",
+    "overviews",
+    "replace_between_markers",
+    "reproductions",
+]
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,32 @@ def _overview(paper: Paper, runs: list[RunFolder]) -> Overview:
     return Overview(paper, implemented(paper.slug), newest, newest_finished, newest_quick)
 
 
-def markdown_table(rows: list[Overview]) -> str:
+@dataclass(frozen=True)
+class Reproduction:
+    """A paper with its recorded runs by preset, quick first."""
+
+    paper: Paper
+    implemented: bool
+    recorded: dict[str, RunFolder]
+
+    @property
+    def status(self) -> str:
+        """One phrase: planned, not recorded, or how many claims each recorded run reproduced."""
+        if not self.implemented:
+            return "planned"
+        counts = {preset: count_reproduced(run.read("claims")) for preset, run in self.recorded.items()}
+        quick = counts.pop("quick", None)
+        parts = [f"{quick} claims reproduced"] if quick else []
+        parts += [f"{preset} {count}" for preset, count in counts.items()]
+        return f"implemented: {', '.join(parts) or 'not recorded'}"
+
+
+def reproductions() -> list[Reproduction]:
+    """The recorded runs of every paper, in the papers' order."""
+    return [Reproduction(paper, implemented(paper.slug), recorded_runs(paper.slug)) for paper in papers()]
+
+
+def markdown_table(rows: list[Reproduction]) -> str:
     """The table of reproductions that the README shows."""
     lines = ["| slug | module | paper | status |", "| --- | --- | --- | --- |"]
     for row in rows:

@@ -10,6 +10,7 @@ from typing import Any
 from experiments.harness.claims import count_reproduced, expectation, short
 from experiments.harness.figures import DOTS_PER_INCH
 from experiments.harness.overview import Overview
+from experiments.harness.record import command_words
 from experiments.harness.run_folder import RunFolder
 
 __all__ = ["html_page"]
@@ -109,7 +110,7 @@ def _finished(run: RunFolder) -> str:
             f"<p><strong>{count_reproduced(claims)} claims reproduced.</strong></p>",
             _table(head, [_claim_row(claim) for claim in claims]),
             f'<h3>Figures</h3><div class="figures">{figures}</div>' if figures else "",
-            f"<h3>To reproduce</h3>{_reproduce(config)}",
+            f"<h3>To reproduce</h3>{_command(command_words(config))}",
             '<div class="facts">',
             f"<div><h3>Run</h3>{_facts(facts)}<h3>Timings</h3>{_facts(timings)}</div>",
             f"<div><h3>Environment</h3>{_facts(run.read('environment'))}</div>",
@@ -135,13 +136,6 @@ def _figure(path: Path) -> str:
     name = escape(path.stem.replace("_", " "))
     image = f'<img src="data:image/png;base64,{base64.b64encode(content).decode()}" width="{width}" alt="{name}">'
     return f"<figure>{image}<figcaption>{name}</figcaption></figure>"
-
-
-def _reproduce(config: dict[str, Any]) -> str:
-    words = ["run", config["slug"], "--preset", config["preset"], "--seed", str(config["seed"])]
-    words += [f"--config.{name}={value}" for name, value in config["overrides"].items()]
-    words += ["--mesh", config["mesh"]] if config["mesh"] else []
-    return _command(words)
 
 
 def _command(words: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""`run`: one experiment or all, new or resumed, from the command line to the exit code."""
+"""`run`: one experiment or all, new or resumed, alone or in a job, from the command line to the exit code."""
 
 import argparse
 import contextlib
@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -17,8 +18,9 @@ from jax.sharding import Mesh
 from experiments.harness.arguments import Parser, split_overrides
 from experiments.harness.claims import claims_table, count_reproduced
 from experiments.harness.config import UsageError, choose, from_json, override
+from experiments.harness.job import Ending, Job
 from experiments.harness.registry import implemented, load_experiment, papers
-from experiments.harness.run_folder import RunFolder, environment, find_run
+from experiments.harness.run_folder import RunFolder, environment, find_run, runs_of
 from experiments.harness.runner import Outcome, Request, execute
 from jaxlib_methods.runtime.mesh import make_mesh
 
@@ -30,17 +32,21 @@ HELP = """Runs an experiment's preset and prints its claims; `all` runs every im
 
 Tuples among the fields of Config are written 64,256 and nested fields with dots.
 --json prints the list of claims on standard output and everything else on standard error; with `all` it prints an
-object that maps each slug to {"status", "claims", "seconds", "error", "signal"}."""
+object that maps each slug to {"status", "claims", "seconds", "error", "signal"}.
+Started several times by Slurm, Open MPI or Kubernetes, on a TPU slice, or with JAX_COORDINATOR, JAX_NUM_PROCESSES and
+JAX_PROCESS_ID, all processes run it together on one mesh and share the folder of runs; the first one speaks."""
 
 
-def run_command(argv: list[str]) -> int:
-    """Runs what the arguments ask for and returns the exit code."""
+def run_command(argv: list[str], job: Job) -> int:
+    """Runs what the arguments ask for, in all processes of the job, and returns the exit code."""
+    job.join()
     parser = Parser("run", HELP)
     parser.add_argument("slug", help="experiment, or all")
     parser.add_argument("--preset", help="named configuration (default: quick)")
     parser.add_argument("--seed", type=int, help="random seed (default: 0)")
     parser.add_argument("--mesh", help="device mesh such as data=8 or data=4,model=2; simulated on a CPU")
-    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run: its path or its folder's name")
+    resume = "go on with an interrupted run: its path or its folder's name; newest: the newest one, or a new run"
+    parser.add_argument("--resume", metavar="RUN", help=resume)
     parser.add_argument("--data-dir", type=Path, help="folder where data files are looked for first")
     parser.add_argument("--json", action="store_true", help="print the claims as JSON")
     parser.add_argument("--config.FIELD", metavar="VALUE", help="replaces a field of the experiment's Config")
@@ -51,13 +57,15 @@ def run_command(argv: list[str]) -> int:
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise UsageError(f"--data-dir {options.data_dir} is not a folder")
     if options.slug == "all":
-        return _run_all(options, overrides, argv)
+        return _run_all(options, overrides, argv, job)
+    if options.resume == "newest":
+        options.resume = job.share(lambda: _newest_unfinished(options.runs, options.slug))
     if options.resume is not None:
-        request, folder = _resumed(options, overrides)
+        request, folder = _resumed(options, overrides, job)
     else:
         request, folder = _requested(options.slug, options, overrides), None
-    with _prints_to_standard_error(options.json):
-        outcome = _run_one(request, options, argv, folder)
+    with _prints_to_standard_error(options.json and job.first):
+        outcome = _run_one(request, options, argv, folder, job)
     if options.json:
         print(json.dumps(outcome.claims, indent=2))
     return outcome.exit_code
@@ -70,12 +78,29 @@ def _requested(slug: str, options: argparse.Namespace, overrides: dict[str, str]
     return Request(slug, preset, overrides, config, options.seed or 0, options.mesh)
 
 
-def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> tuple[Request, RunFolder]:
-    experiment = load_experiment(options.slug)
+def _resumed(options: argparse.Namespace, overrides: dict[str, str], job: Job) -> tuple[Request, RunFolder]:
+    config_type, taken = load_experiment(options.slug).Config, []
+
+    def take() -> str:
+        taken.append(_taken(options, overrides, config_type))
+        return str(taken[0].path)
+
+    path = job.share(take)
+    folder = taken[0] if taken else RunFolder(Path(path))
+    return _stored(folder, config_type), folder
+
+
+def _newest_unfinished(runs: Path, slug: str) -> str | None:
+    paths = [str(run.path) for run in runs_of(runs, slug) if run.state() not in ("finished", "running")]
+    return paths[-1] if paths else None
+
+
+def _taken(options: argparse.Namespace, overrides: dict[str, str], config_type: type) -> RunFolder:
+    """The folder of the run to resume, locked, if the arguments do not contradict it."""
     folder = find_run(options.runs, options.slug, options.resume)
     if folder.state() == "finished":
         raise UsageError(f"{folder.path} is finished; there is nothing to resume")
-    request = _stored(folder, experiment.Config)
+    request = _stored(folder, config_type)
     for name in ("preset", "seed", "mesh"):
         given, stored = getattr(options, name), getattr(request, name)
         if given not in (None, stored):
@@ -84,7 +109,7 @@ def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> tuple[Re
         raise UsageError("--config conflicts with the run; start a new run to change fields")
     if not folder.lock():
         raise UsageError(f"{folder.path} is still running (process {folder.read('status')['pid']})")
-    return request, folder
+    return folder
 
 
 def _stored(folder: RunFolder, config_type: type) -> Request:
@@ -95,32 +120,62 @@ def _stored(folder: RunFolder, config_type: type) -> Request:
         raise UsageError(f"the run is damaged: {folder.path / 'config.json'}: {error!r}") from error
 
 
-def _run_one(request: Request, options: argparse.Namespace, argv: list[str], folder: RunFolder | None) -> Outcome:
-    mesh = _mesh(request.mesh)
-    folder = folder or RunFolder.create(options.runs, request.slug, request.seed)
-    folder.write_status("running")
-    folder.write("config", request.as_dict())
-    folder.write("environment", environment(["run", *argv]))
-    print(f"{request.slug}, preset {request.preset}, in {folder.path}", file=sys.stderr)
+def _run_one(
+    request: Request, options: argparse.Namespace, argv: list[str], folder: RunFolder | None, job: Job
+) -> Outcome:
+    mesh, started = _mesh(request.mesh, job), time.perf_counter()
+    folder = _begin(request, options, argv, folder, job)
+
+    def conclude(outcome: Outcome) -> None:
+        with contextlib.suppress(OSError):
+            folder.write_status(outcome.status, seconds=outcome.seconds, error=outcome.error)
+        folder.unlock()
+        _announce(request.slug, outcome, folder.path, options.data_dir)
+
+    def conclude_without_the_others(ending: Ending) -> None:
+        conclude(Outcome("failed", [], time.perf_counter() - started, error=ending.error))
+
     experiment = load_experiment(request.slug)
-    outcome = execute(experiment, request, folder, mesh=mesh, data_directory=options.data_dir)
-    folder.unlock()
-    _announce(request.slug, outcome, folder.path, options.data_dir)
+    with job.telling(conclude_without_the_others):
+        outcome = execute(experiment, request, folder, mesh=mesh, data_directory=options.data_dir, job=job)
+    if job.first:
+        conclude(outcome)
     return outcome
 
 
-def _mesh(text: str | None) -> Mesh | None:
-    """The mesh of `--mesh`, None on one device; on a CPU the devices are simulated."""
+def _begin(
+    request: Request, options: argparse.Namespace, argv: list[str], folder: RunFolder | None, job: Job
+) -> RunFolder:
+    """The locked folder of the run, with what was asked for; made by the first process of a job."""
+    made = []
+
+    def make() -> str:
+        made.append(folder or RunFolder.create(options.runs, request.slug, request.seed))
+        made[0].write_status("running")
+        made[0].write("config", request.as_dict())
+        made[0].write("environment", environment(["run", *argv]))
+        print(f"{request.slug}, preset {request.preset}, in {made[0].path}", file=sys.stderr)
+        return str(made[0].path)
+
+    path = job.share(make)
+    return made[0] if made else RunFolder(Path(path))
+
+
+def _mesh(text: str | None, job: Job) -> Mesh | None:
+    """The mesh of `--mesh`, None on one device; on a CPU the devices are simulated, as many in each process."""
     needed = math.prod(int(size) for size in re.findall(r"=\s*(\d+)", text or ""))
-    if 1 < needed <= MOST_SIMULATED_DEVICES:
+    if 1 < needed <= MOST_SIMULATED_DEVICES and needed % job.count == 0:
         with contextlib.suppress(RuntimeError):  # devices exist already: they are as many as they are
-            jax.config.update("jax_num_cpu_devices", needed)
+            jax.config.update("jax_num_cpu_devices", needed // job.count)
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
         platforms = os.environ.get("JAX_PLATFORMS", "")
         raise UsageError(f"JAX finds no devices with JAX_PLATFORMS={platforms!r}: {error!r}") from error
+    all_devices = f"the mesh of {job.count} processes must use all their devices, such as data={jax.device_count()}"
     if text is None:
+        if not job.alone:
+            raise UsageError(f"--mesh is missing: {all_devices}")
         return None
     try:
         mesh = make_mesh(text)
@@ -128,6 +183,8 @@ def _mesh(text: str | None) -> Mesh | None:
         raise UsageError(f"--mesh: {error}") from error
     if "data" not in mesh.axis_names:
         raise UsageError(f"--mesh {text} must have an axis named data, over which rows are split")
+    if not job.alone and mesh.size != jax.device_count():
+        raise UsageError(f"--mesh {text}: {all_devices}")
     return mesh if mesh.size > 1 else None
 
 
@@ -140,18 +197,19 @@ def _announce(slug: str, outcome: Outcome, folder: Path, data_directory: Path | 
     elif outcome.status == "interrupted":
         print(f"{slug} was interrupted; go on with: {resume}", file=sys.stderr)
     else:
-        print(f"error: {slug} failed: {outcome.error}; traceback in {folder}; go on with: {resume}", file=sys.stderr)
+        traceback = f"; traceback in {folder}" if any(folder.glob("traceback*.txt")) else ""
+        print(f"error: {slug} failed: {outcome.error}{traceback}; go on with: {resume}", file=sys.stderr)
 
 
-def _run_all(options: argparse.Namespace, overrides: dict[str, str], argv: list[str]) -> int:
+def _run_all(options: argparse.Namespace, overrides: dict[str, str], argv: list[str], job: Job) -> int:
     if overrides or options.resume is not None:
         raise UsageError("run all takes neither --config fields nor --resume")
     slugs = [paper.slug for paper in papers() if implemented(paper.slug)]
     requests = [_requested(slug, options, {}) for slug in slugs]
     outcomes: dict[str, Outcome] = {}
-    with _prints_to_standard_error(options.json):
+    with _prints_to_standard_error(options.json and job.first):
         for request in requests:
-            outcomes[request.slug] = outcome = _run_one(request, options, argv, None)
+            outcomes[request.slug] = outcome = _run_one(request, options, argv, None, job)
             jax.clear_caches()
             if outcome.signal is not None:
                 break

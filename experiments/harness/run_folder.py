@@ -190,6 +190,7 @@ def environment(command: Sequence[str]) -> dict[str, Any]:
         "platform": devices[0].platform,
         "device_kind": devices[0].device_kind,
         "device_count": len(devices),
+        "process_count": jax.process_count(),
         "cpu_count": os.cpu_count(),
         "git": _git(),
         "command": [Path(sys.executable).name, "-m", "experiments", *command],

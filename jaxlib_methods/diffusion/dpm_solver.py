@@ -56,9 +56,8 @@ def dpm_solver_plan(
     require_choice("variant", variant, ("midpoint", "taylor"))
     grid = make_grid(sigmas, alphas, times)
     orders = step_orders(grid, order, lower_order_final)
-    y, *older, denoised, _ = units(order)
-    memory = [denoised, *older]
-    rows = [[_step(grid, i, orders[i], variant, y, memory), *memory[:-1]] for i in range(grid.steps)]
+    y, denoised, _, *older = units(order - 1)
+    rows = [(_step(grid, i, orders[i], variant, y, [denoised, *older]), denoised) for i in range(grid.steps)]
     return make_plan(grid, range(grid.steps), rows)
 
 

@@ -127,7 +127,7 @@ def dpm_solver_v3_plan(
       times: what the denoiser receives at each level, `sigmas` by default.
 
     Returns:
-      The plan for `sample`; its table has N (order + 2) (order + 4) numbers per pixel.
+      The plan for `sample`; its table has 2 N (order + 2) numbers per pixel, with the corrector 2 N (order + 3).
 
     Raises:
       ValueError: if the levels, the order or the statistics are not as above.
@@ -136,25 +136,28 @@ def dpm_solver_v3_plan(
 
     >>> trivial = ModelStatistics(jnp.array([-2.0, 2.0]), jnp.ones((2, 3)), jnp.zeros((2, 3)), jnp.zeros((2, 3)))
     >>> dpm_solver_v3_plan(trivial, [3.0, 1.0, 0.5, 0.0], order=2).table.shape
-    (3, 4, 6, 3)
+    (3, 2, 4, 3)
     """
     grid = make_grid(sigmas, alphas, times)
     orders = step_orders(grid, order, lower_order_final)
     fine = _refine(statistics, grid.lambdas[np.isfinite(grid.lambdas)])
-    y, anchor, *older, denoised, one = units(2 + order, fine.l.shape[1:])
+    y, denoised, one, *older = units(order - 1 + corrector, fine.l.shape[1:])
     rows = []
     for i in range(grid.steps):
         f = (1 - fine.l[fine.place(grid.lambdas[i])]) * y - denoised
-        memory = [f, *older[:-1]]
         x = y
         if corrector and i > 0:
-            known = [i - 1, i, *(i - 1 - j for j in range(1, orders[i - 1]))]
-            x = _step(fine, grid.lambdas[known], grid.lambdas[i], anchor, [older[0], f, *older[1:]], one, pseudo)
+            known = i - 1 - np.arange(orders[i - 1])
+            increment = lambda known, functions, i=i: _step(
+                fine, grid.lambdas[known], grid.lambdas[i], 0 * y, functions, one, pseudo
+            )
+            corrected = increment([known[0], i, *known[1:]], [older[0], f, *older[1:]])
+            x = y + corrected - increment(known, older)
         following = denoised
         if grid.sigmas[i + 1] > 0:
             here = i - np.arange(orders[i])
-            following = _step(fine, grid.lambdas[here], grid.lambdas[i + 1], x, memory, one, pseudo)
-        rows.append([following, x, *memory])
+            following = _step(fine, grid.lambdas[here], grid.lambdas[i + 1], x, [f, *older], one, pseudo)
+        rows.append((following, f))
     return make_plan(grid, range(grid.steps), rows)
 
 

@@ -60,16 +60,15 @@ def heun_plan(
         require(alphas is None and times is None, "churn", churn, "None where alphas or times are given")
         gamma = _churn_gamma(churn, grid.sigmas)
 
-    y, anchor, slope, denoised, _ = units(3)
+    y, denoised, _, previous = units(1)
     points, rows = [], []
     for i, (level, following) in enumerate(zip(grid.sigmas[:-1] * (1 + gamma), grid.sigmas[1:], strict=True)):
-        start_slope = (y - denoised) / level
         points.append(i)
-        rows.append([y + (following - level) * start_slope, y, start_slope])
+        rows.append((y + (following - level) * (y - denoised) / level, y))
         if following > 0:
-            end_slope = (y - denoised) / following
+            second = previous + (following - level) * (y - denoised) / following
             points.append(i + 1)
-            rows.append([anchor + (following - level) * (slope + end_slope) / 2, anchor, slope])
+            rows.append(((y + second) / 2, y))
 
     plan = make_plan(grid, points, rows)
     if churn is None:

@@ -1,13 +1,17 @@
 """Every sampler as one linear recurrence that is driven by the network.
 
-A sampler of the probability flow keeps a few arrays (its slots): the point y at which the network comes next, and
-whatever it remembers. One network evaluation changes all of them linearly,
+After evaluation e of the network, at the point y_e, a sampler of the probability flow remembers one array, and goes on
+to a point that is linear in all it knows,
 
-    z' = A_e z + B_e D(y, t_e) + c_e,        z = (y, ...),   y = z_0 + n_e eps,
+    m_e = u_e y_e + v_e D(y_e, t_e),
+    y_(e+1) = a_e y_e + b_e D(y_e, t_e) + c_e + w_e1 m_(e-1) + ... + w_ek m_(e-k)   (+ n_(e+1) eps),
 
 with coefficients that depend on the noise levels alone. A `SamplerPlan` holds those coefficients, one row per
 evaluation; `sample` is a `lax.scan` over the rows with one network call in its body. Plans are made on the host in
 float64 by running the textbook formulas on unit vectors (`units`) in place of arrays.
+
+The k + 1 newest memories lie in a ring, of which an evaluation overwrites the oldest and moves no other: that, and the
+new point, is all that is written.
 
 Everything is written for alpha = 1: with general (alpha, sigma), x / alpha is such a process at level sigma / alpha,
 so `make_plan` only rescales the slot y.
@@ -37,17 +41,17 @@ class SamplerPlan:
     Attributes:
       times: (e,) what the denoiser receives as its second argument.
       noise: (e,) standard deviation of the fresh noise that is added to y before the evaluation.
-      table: (e, n, n + 2, *event) or (e, n, n + 2). Row i of [A, B, c] gives the new slot i from the n slots, the
-        denoised sample and 1.
+      table: (e, 2, 3 + k, *event) or (e, 2, 3 + k). The coefficients of y, D, 1 and the k memories, newest first: row
+        0 gives the next point, row 1 what is remembered, in which no older memory enters.
       stochastic: whether any fresh noise is drawn (static).
-      terms: for each slot the columns of its row that any evaluation uses (static); all if None.
+      terms: for each of the two rows the columns that any evaluation uses (static); all if None.
     """
 
     times: np.ndarray | Array
     noise: np.ndarray | Array
     table: np.ndarray | Array
     stochastic: bool = field(default=False, metadata={"static": True})
-    terms: tuple[tuple[int, ...], ...] | None = field(default=None, metadata={"static": True})
+    terms: tuple[tuple[int, ...], tuple[int, ...]] | None = field(default=None, metadata={"static": True})
 
     @property
     def evaluations(self) -> int:
@@ -83,10 +87,11 @@ def sample(
       ValueError: if x has no batch axis or does not fit per-pixel coefficients, the denoiser changes the shape, or a
         stochastic plan is given no key.
 
-    Cost: `plan.evaluations` network calls, each with a few fused additions of arrays like x; memory for about 2n such
-    arrays, n <= 5 slots.
+    Cost: `plan.evaluations` network calls. Beside each, two fused loops read k + 4 arrays like x and write two, k <= 3;
+    memory for k + 4 such arrays.
 
-    >>> plan = SamplerPlan(np.array([2.0]), np.zeros(1), np.array([[[0.5, 0.5, 0.0]]]))  # one Euler step, 2 -> 1
+    >>> euler = np.array([[[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]])  # one step, from level 2 to level 1
+    >>> plan = SamplerPlan(np.array([2.0]), np.zeros(1), euler)
     >>> sample(lambda y, sigma: jnp.zeros_like(y), jnp.ones((1, 2)), plan).tolist()
     [[0.5, 0.5]]
     """
@@ -101,22 +106,29 @@ def sample(
             raise ValueError("key must be given, because the plan is stochastic")
         keys = jax.random.split(key, plan.evaluations)
 
-    def evaluate(state: list[Array], row) -> tuple[list[Array], tuple[Array, ...]]:
-        time, noise, table, key = row
-        y = state[0] if key is None else state[0] + noise * jax.random.normal(key, x.shape, x.dtype)
+    times, noise, table = (jnp.asarray(a, x.dtype) for a in (plan.times, plan.noise, plan.table))
+    ages = np.arange(table.shape[2] - 2)
+    terms = plan.terms or (range(table.shape[2]), range(3))
+    table = table.reshape(*table.shape[:3], 1, *(event or (1,) * (x.ndim - 1)))
+    coefficients = [{j: table[:, i, j] for j in used} for i, used in enumerate(terms)]
+    places = (np.arange(plan.evaluations)[:, None] - ages[None]) % len(ages)
+
+    def evaluate(state: tuple[Array, Array], row) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+        (y, ring), (time, noise, (following, remembered), places, key) = state, row
+        if key is not None:
+            y = y + noise * jax.random.normal(key, x.shape, x.dtype)
         denoised = denoise(y, time)
         require(denoised.shape == y.shape, "denoise(y, t)", f"shape {denoised.shape}", f"of y's shape {y.shape}")
-        inputs = [y, *state[1:], denoised.astype(x.dtype), jnp.ones((), x.dtype)]
-        state = [sum((table[i, j] * inputs[j] for j in columns), jnp.zeros_like(x)) for i, columns in enumerate(terms)]
-        return state, (y,) if trajectory else ()
+        known = [y, denoised.astype(x.dtype), jnp.ones((), x.dtype)]
+        combine = lambda row: sum((a * known[j] for j, a in row.items()), jnp.zeros_like(x))
+        if remembered:
+            ring = jax.lax.dynamic_update_index_in_dim(ring, combine(remembered), places[0], 0)
+        known += [jax.lax.dynamic_index_in_dim(ring, place, keepdims=False) for place in places[1:]]
+        return (combine(following), ring), (y,) if trajectory else ()
 
-    times, noise, table = (jnp.asarray(a, x.dtype) for a in (plan.times, plan.noise, plan.table))
-    slots, columns = table.shape[1:3]
-    table = table.reshape(*table.shape[:3], 1, *(event or (1,) * (x.ndim - 1)))
-    terms = plan.terms or (tuple(range(columns)),) * slots
-    start = [x] + [jnp.zeros_like(x)] * (slots - 1)
-    state, visited = jax.lax.scan(evaluate, start, (times, noise, table, keys))
-    return (state[0], jnp.concatenate([visited[0], state[0][None]])) if trajectory else state[0]
+    start = x, jnp.stack([jnp.zeros_like(x)] * len(ages))
+    (end, _), visited = jax.lax.scan(evaluate, start, (times, noise, coefficients, places, keys))
+    return (end, jnp.concatenate([visited[0], end[None]])) if trajectory else end
 
 
 class Grid(NamedTuple):
@@ -161,22 +173,22 @@ def step_orders(grid: Grid, order: int, lower_order_final: bool) -> list[int]:
     return [*orders[:-1], 1 if grid.sigmas[-1] == 0 else orders[-1]]
 
 
-def units(slots: int, event: tuple[int, ...] = ()) -> np.ndarray:
-    """Unit vectors for n slots, the denoised sample and the constant 1: (n + 2, n + 2, *event)."""
-    eye = np.eye(slots + 2).reshape(slots + 2, slots + 2, *(1,) * len(event))
-    return np.broadcast_to(eye, (slots + 2, slots + 2, *event))
+def units(memories: int, event: tuple[int, ...] = ()) -> np.ndarray:
+    """Unit vectors for the point, the denoised sample, the constant 1 and k memories: (k + 3, k + 3, *event)."""
+    size = 3 + memories
+    return np.broadcast_to(np.eye(size).reshape(size, size, *(1,) * len(event)), (size, size, *event))
 
 
-def make_plan(grid: Grid, points: Sequence[int], rows: Sequence[Sequence[np.ndarray]]) -> SamplerPlan:
-    """Collects the new slots of each evaluation, given as combinations of `units`; `points` are places in the grid."""
+def make_plan(grid: Grid, points: Sequence[int], rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> SamplerPlan:
+    """Collects each evaluation's next point and memory, combinations of `units`; `points` are places in the grid."""
     table = np.array(rows)
     here, following = grid.alphas[[*points]], grid.alphas[[*points[1:], -1]]
     column = (-1,) + (1,) * (table.ndim - 2)
     table[:, :, 0] /= here.reshape(column)
     table[:, 0] *= following.reshape(column)
     used = np.any(table != 0, axis=(0, *range(3, table.ndim)))
-    terms = tuple(tuple(np.flatnonzero(row).tolist()) for row in used)
-    return SamplerPlan(grid.times[[*points]], np.zeros(len(points)), table, terms=terms)
+    next_terms, memory_terms = (tuple(np.flatnonzero(row).tolist()) for row in used)
+    return SamplerPlan(grid.times[[*points]], np.zeros(len(points)), table, terms=(next_terms, memory_terms))
 
 
 def _like(name: str, sigmas: np.ndarray, values) -> np.ndarray:

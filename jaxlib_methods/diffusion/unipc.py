@@ -56,12 +56,14 @@ def unipc_plan(
     require_choice("variant", variant, ("bh1", "bh2"))
     grid = make_grid(sigmas, alphas, times)
     orders = step_orders(grid, order, lower_order_final)
-    y, anchor, *older, denoised, _ = units(2 + order)
+    y, denoised, _, *older = units(order)
     rows = []
     for i in range(grid.steps):
-        x = _step(grid, i - 1, orders[i - 1], variant, anchor, older, [denoised]) if i else y
-        memory = [denoised, *older[:-1]]
-        rows.append([_step(grid, i, orders[i], variant, x, memory, []), x, *memory])
+        x = y
+        if i > 0:
+            increment = lambda new, i=i: _step(grid, i - 1, orders[i - 1], variant, 0 * y, older, new)
+            x = y + increment([denoised]) - increment([])
+        rows.append((_step(grid, i, orders[i], variant, x, [denoised, *older], []), denoised))
     return make_plan(grid, range(grid.steps), rows)
 
 

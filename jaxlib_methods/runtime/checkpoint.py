@@ -4,6 +4,7 @@ The store is Orbax's; it restores a file with a flipped byte without complaint a
 also holds a record of the path, shape, dtype and digest of every array, and what is read back must agree with it.
 """
 
+import contextlib
 import errno
 import json
 import logging
@@ -16,6 +17,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
@@ -165,29 +167,47 @@ class Checkpointer(AbstractContextManager):
         self.close()
 
     def _restore_step(self, step, target):
-        args = self._ocp.args
-        record = _unseal(self._manager.restore(step, args=args.Composite(record=args.JsonRestore()))["record"])
-        if record["step"] != step:
-            raise ValueError(f"the folder holds step {record['step']}")
+        with _in_all_processes():
+            record = self._read_record(step)
         wanted, treedef = _named_leaves(target), jax.tree.structure(target)
         misfit = _misfit(record["leaves"], wanted)
         if misfit:
             raise CheckpointError(f"step {step} in {self._directory} does not fit the target: {misfit}")
         with jax.enable_x64(True):
-            places = {path: _abstract(leaf) for path, leaf in wanted.items()}
-            state = {
-                path: jnp.zeros(place.shape, place.dtype, device=place.sharding)
-                for path, place in places.items()
-                if not place.size
-            }
-            stored = {path: place for path, place in places.items() if place.size}
-            if stored:
-                composite = args.Composite(state=args.StandardRestore(stored))
-                state |= self._manager.restore(step, args=composite)["state"]
+            with _in_all_processes():
+                state = self._read_state(step, wanted)
             for path, entry in _describe(state).items():
                 if entry != record["leaves"][path]:
                     raise ValueError(f"the content of {path} does not match its digest")
         return jax.tree.unflatten(treedef, [state[path] for path in wanted])
+
+    def _read_record(self, step):
+        ocp = self._ocp
+        handler = ocp.JsonCheckpointHandler(multiprocessing_options=self._alone())
+        record = _unseal(self._read(step, "record", handler, ocp.args.JsonRestore()))
+        if record["step"] != step:
+            raise ValueError(f"the folder holds step {record['step']}")
+        return record
+
+    def _read_state(self, step, wanted):
+        ocp = self._ocp
+        places = {path: _abstract(leaf) for path, leaf in wanted.items()}
+        empty = {path: place for path, place in places.items() if not place.size}
+        stored = {path: place for path, place in places.items() if place.size}
+        state = {path: jnp.zeros(p.shape, p.dtype, device=p.sharding) for path, p in empty.items()}
+        if stored:
+            handler = ocp.StandardCheckpointHandler(multiprocessing_options=self._alone())
+            state |= self._read(step, "state", handler, ocp.args.StandardRestore(stored))
+        return state
+
+    def _alone(self):
+        """What makes Orbax read without waiting for other processes, so that any of them may fail."""
+        index = jax.process_index()
+        return self._ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
+
+    def _read(self, step, item, handler, args):
+        with self._ocp.Checkpointer(handler, multiprocessing_options=self._alone()) as reader:
+            return reader.restore(self._directory / str(step) / item, args=args)
 
     def _require_space(self, leaves):
         """A disk that is full is told before the write starts; a write that fails half-way is told by many threads."""
@@ -243,6 +263,22 @@ def _mix(word):
     for factor in (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D):
         word = (word ^ (word >> 15)) * jnp.uint32(factor)
     return word ^ (word >> 16)
+
+
+@contextlib.contextmanager
+def _in_all_processes():
+    """Raises in every process of a job if the block raised in one of them."""
+    failure = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    if jax.process_count() > 1:
+        failed = multihost_utils.process_allgather(np.array(failure is not None))
+        if failure is None and failed.any():
+            failure = OSError(f"process {failed.argmax()} could not read its part")
+    if failure is not None:
+        raise failure
 
 
 def _named_leaves(tree):

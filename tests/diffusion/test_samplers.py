@@ -1,5 +1,6 @@
 """Oracles: literal loops over the textbook formulas, closed-form flows, orders of convergence, counts, shardings."""
 
+import re
 from itertools import pairwise
 
 import jax
@@ -292,6 +293,22 @@ def test_network_appears_once_in_the_program(make):
     text = str(jax.make_jaxpr(lambda x: sample(denoise, x, make(edm_sigmas(6))))(jnp.ones((2, 4))))
     assert text.count(" atan ") == 1
     assert text.count("scan[") == 1
+
+
+MEMORIES = {"heun": 1, "dpm++1": 0, "dpm++2m": 1, "dpm++3m": 2, "unipc3-bh2": 3}
+
+
+@pytest.mark.parametrize(("name", "memories"), MEMORIES.items())
+def test_an_evaluation_copies_no_array_and_the_ring_is_all_that_is_kept(name, memories):
+    x, weights = jnp.ones((64, 96)), jnp.ones((96, 96))
+    plan = SAMPLERS[name](edm_sigmas(6))
+    program = jax.jit(lambda x: sample(lambda y, sigma: jnp.tanh(y @ weights), x, plan)).lower(x).compile()
+    (body,) = re.findall(r"body=(%[\w.]+)", program.as_text())
+    (text,) = re.findall(rf"^{re.escape(body)} .*?^}}", program.as_text(), re.MULTILINE | re.DOTALL)
+    assert not re.findall(r"f32\[(?:\d+,)?64,96\]\S* copy\(", text)
+    ring = memories + 1 if memories else 0
+    network = 2  # its matrix product, and that after tanh
+    assert program.memory_analysis().temp_size_in_bytes <= (ring + network) * x.nbytes + 2**14
 
 
 @every_family

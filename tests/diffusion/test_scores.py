@@ -191,8 +191,8 @@ def test_delta_score_on_eight_devices_equals_one_and_gathers_nothing(n, mesh8):
     points, x = probe(n), probe()
     sharded = jax.jit(lambda p, x: delta_score(p, x, 0.5, block=3, mesh=mesh8))
     np.testing.assert_allclose(sharded(points, x), delta_score(points, x, 0.5), rtol=1e-4, atol=1e-4)
-    ours = delta_log_density(points, x, 0.5, mesh=mesh8)
-    np.testing.assert_allclose(ours, delta_log_density(points, x, 0.5), rtol=1e-5)
+    ours, truth = jax.jit(lambda p, x: [delta_log_density(p, x, 0.5, mesh=mesh) for mesh in (mesh8, None)])(points, x)
+    np.testing.assert_allclose(ours, truth, rtol=1e-5)
     if n == 64:
         points = jax.device_put(points, jax.NamedSharding(mesh8, jax.P("data")))
         text = sharded.lower(points, x).compile().as_text()
@@ -203,11 +203,16 @@ def test_delta_score_on_eight_devices_equals_one_and_gathers_nothing(n, mesh8):
 @pytest.mark.parametrize("sigma", [0.5, np.array([0.05, 0.3, 1.0, 9.0])])
 def test_delta_denoiser_splits_points_and_batch_over_two_axes_with_gradients(mesh2x4, sigma):
     points, x = probe(29), probe()
-    sharded = lambda x: delta_denoise(points, x, sigma, block=3, mesh=mesh2x4, axis="model", batch_axis="data")
-    np.testing.assert_allclose(sharded(x), delta_denoise(points, x, sigma), rtol=1e-5, atol=1e-5)
-    loss = lambda f: jax.grad(lambda x: jnp.sum(jnp.sin(f(x))))(x)
-    ours, truth = loss(sharded), loss(lambda x: delta_denoise(points, x, sigma))
-    np.testing.assert_allclose(ours, truth, rtol=1e-3, atol=1e-4)
+    split = dict(block=3, mesh=mesh2x4, axis="model", batch_axis="data")
+
+    @jax.jit
+    def values_and_gradients(x):
+        ways = [lambda x, options=options: delta_denoise(points, x, sigma, **options) for options in (split, {})]
+        return [(way(x), jax.grad(lambda x, way=way: jnp.sum(jnp.sin(way(x))))(x)) for way in ways]
+
+    (ours, gradient), (truth, expected) = values_and_gradients(x)
+    np.testing.assert_allclose(ours, truth, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_scores_of_a_sharded_batch_stay_sharded(mesh8):

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 import experiments
-from experiments.harness import registry
+from experiments.harness import Context, record, registry
+
+
+@pytest.fixture
+def context(tmp_path):
+    """Of a run from Python, in a folder of its own."""
+    context = Context(0, tmp_path)
+    yield context
+    context.close()
+
 
 PAPERS = """
 [[papers]]
@@ -188,6 +197,7 @@ def fakes(tmp_path, monkeypatch):
     for name, text in (("papers.toml", PAPERS), ("fake_mean.py", FAKE_MEAN), ("fake_training.py", FAKE_TRAINING)):
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(registry, "PAPERS_FILE", tmp_path / "papers.toml")
+    monkeypatch.setattr(record, "RECORDED", tmp_path / "docs" / "recorded")
     monkeypatch.setattr(experiments, "__path__", [*experiments.__path__, str(tmp_path)])
     monkeypatch.chdir(tmp_path)
     yield tmp_path

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from experiments.harness import Claim
-from experiments.harness.claims import claims_table, count_reproduced, short
+from experiments.harness.claims import claims_table, count_reproduced, sheet, short
 
 ABOUT = {"source": "section 1", "origin": "paper"}
 FIELDS = {"id", "statement", "source", "origin", "expected", "measured", "tolerance", "status", "passed"}
@@ -142,3 +142,13 @@ def test_counting_leaves_out_what_was_not_run():
 def test_short_values_keep_four_digits():
     assert short([1.23456, 2]) == "1.235, 2"
     assert short({"a": 0.5, "b": None}) == "a 0.5, b -"
+
+
+def test_a_place_in_the_sheet_makes_claims_and_a_text_says_why_one_was_not_run():
+    claim = sheet("reproduction 1", "paper")
+    checked = claim(Claim.at_most, "small", "It is small.", expected=1.0, measured=0.5)
+    assert (checked.source, checked.origin, checked.status) == ("sheet, reproduction 1", "paper", "reproduced")
+    absent = claim(Claim.at_most, "small", "It is small.", expected=1.0, measured="no data")
+    assert (absent.status, absent.measured, absent.expected) == ("not run", "no data", 1.0)
+    given = claim(Claim.not_run, "small", "It is small.", reason="no data")
+    assert (given.status, given.measured, given.source) == ("not run", "no data", "sheet, reproduction 1")

@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 
-import numpy as np
 import pytest
 
 from experiments.harness import bench
@@ -318,27 +317,6 @@ def test_a_full_disk_is_told_in_one_line_and_loses_nothing(child, fakes):
     assert not list(run.path.glob("*.partial"))
 
 
-def test_bench_times_both_sides_and_records_the_ratio(fakes, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "BENCHMARKS", fakes / "benchmarks")
-    assert main(["bench"]) == 0
-    assert capsys.readouterr().err == "there are no benchmarks yet\n"
-    (fakes / "benchmarks").mkdir()
-    (fakes / "benchmarks" / "fake_mean.py").write_text(
-        "import time\n"
-        "def cases():\n"
-        "    yield 'sleep', lambda: time.sleep(0.002), lambda: time.sleep(0.02), {'n': 1}\n"
-        "    yield 'alone', lambda: None, None, {}\n"
-    )
-    assert main(["bench", "fake_mean"]) == 0
-    record = json.loads((fakes / "benchmarks" / "results" / "fake_mean.json").read_text())
-    sleep, alone = record["cases"]
-    assert 3 < sleep["ratio"] < 12
-    assert np.isclose(sleep["ratio"], sleep["peer"] / sleep["ours"])
-    assert sleep["sizes"] == {"n": 1}
-    assert (alone["peer"], alone["ratio"]) == (None, None)
-    assert record["environment"]["platform"] == "cpu"
-
-
 def test_a_benchmark_without_its_peer_says_what_to_install(fakes, monkeypatch, capsys):
     monkeypatch.setattr(bench, "BENCHMARKS", fakes)
     (fakes / "fake_mean.py").write_text("def cases():\n    import torhc\n    yield\n")
@@ -367,6 +345,42 @@ def test_a_run_in_a_folder_held_by_another_process_is_not_resumed(fakes, capsys)
     assert main(["run", "fake_mean", "--resume", run.path.name]) == 2
     assert "is still running (process " in capsys.readouterr().err
     run.unlock()
+
+
+def test_the_newest_unfinished_run_is_resumed_or_a_new_one_begun(fakes):
+    assert main(["run", "fake_mean", "--resume", "newest", "--config.fault", "raise"]) == 1
+    broken = only_run(fakes, "fake_mean")
+    assert main(["run", "fake_mean"]) == 0
+    assert main(["run", "fake_mean", "--resume", "newest"]) == 1
+    assert len(runs_of(fakes / "runs", "fake_mean")) == 2
+    shutil.rmtree(broken.path)
+    assert main(["run", "fake_mean", "--resume", "newest"]) == 0
+    assert [run.state() for run in runs_of(fakes / "runs", "fake_mean")] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "code", "message"),
+    [
+        ({"JAX_COORDINATOR": "here:1"}, 2, "JAX_NUM_PROCESSES, JAX_PROCESS_ID must be set as well"),
+        ({"JAX_HEARTBEAT_TIMEOUT": "5"}, 2, "JAX_HEARTBEAT_TIMEOUT must be a whole number of seconds, at least 10"),
+    ],
+)
+def test_a_job_that_is_badly_described_is_told_in_one_line(fakes, capsys, monkeypatch, variables, code, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["run", "fake_mean"]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_a_job_that_cannot_be_joined_is_told_in_one_line(fakes, capsys, monkeypatch):
+    def join_job(*, grace):
+        raise RuntimeError("deadline\nexceeded")
+
+    monkeypatch.setattr("experiments.harness.job.join_job", join_job)
+    assert main(["run", "fake_mean"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: cannot join the other processes: deadline exceeded"
 
 
 def test_what_a_run_logged_before_its_first_checkpoint_is_logged_anew(fakes):

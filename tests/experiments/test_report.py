@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -105,18 +106,21 @@ def test_the_newest_finished_run_is_the_one_shown(page):
     assert "--seed 1" not in text
 
 
-def test_the_markdown_table_maps_slug_to_module_paper_and_status(fakes, capsys):
+def test_the_markdown_table_maps_slug_to_module_paper_and_recorded_claims(fakes, capsys):
     main(["run", "fake_mean"])
-    capsys.readouterr()
-    assert main(["report", "--markdown"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    main(["run", "fake_mean", "--preset", "full"])
+    table = lambda: (capsys.readouterr(), main(["report", "--markdown"]), capsys.readouterr().out.splitlines())[-1]
+    assert table() == [
         "| slug | module | paper | status |",
         "| --- | --- | --- | --- |",
         "| `fake_mean` | `jaxlib_methods.fake` | Means <b>of</b> digits & more (Jan 2000) |"
-        " implemented: 2/2 claims reproduced |",
-        "| `fake_training` |  | A line fitted slowly (Feb 2000) | implemented: not run |",
+        " implemented: not recorded |",
+        "| `fake_training` |  | A line fitted slowly (Feb 2000) | implemented: not recorded |",
         "| `fake_planned` |  | Not written yet (Mar 2000) | planned |",
     ]
+    main(["record", "fake_mean"])
+    shutil.rmtree("runs")
+    assert table()[2].endswith("| implemented: 2/2 claims reproduced, full 2/2 |")
 
 
 def test_the_table_goes_between_the_markers_of_a_readme_and_nowhere_else(fakes, capsys):

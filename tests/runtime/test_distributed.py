@@ -28,6 +28,30 @@ jax.distributed.shutdown()
 """
 
 
+TORN = """
+import sys, jax
+jax.config.update("jax_num_cpu_devices", 2)
+from jaxlib_methods.runtime.distributed import is_first_process, join_job
+assert join_job()
+import jax.numpy as jnp
+from jaxlib_methods.runtime import Checkpointer, make_mesh, replicate, shard_rows, to_host
+mesh = make_mesh("data=4")
+state = lambda step: {"rows": shard_rows(step + jnp.arange(8.0), mesh), "whole": replicate(jnp.ones(3) * step, mesh)}
+read = Checkpointer._read_state
+def torn(self, step, wanted):
+    if step == 2 and not is_first_process():
+        raise OSError("its part is torn")
+    return read(self, step, wanted)
+Checkpointer._read_state = torn
+with Checkpointer(sys.argv[1]) as checkpointer:
+    checkpointer.save(1, state(1.0))
+    checkpointer.save(2, state(2.0))
+    step, restored = checkpointer.restore(state(0.0))
+    print(step, to_host(restored)["rows"].tolist(), to_host(restored)["whole"].tolist())
+jax.distributed.shutdown()
+"""
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -49,13 +73,12 @@ def slurm(index, port):
     }
 
 
-@pytest.mark.runs
-@pytest.mark.parametrize("describe", [explicit, slurm])
-def test_two_processes_become_one_mesh(describe):
+def said_by_two(describe, *program):
+    """Runs the program in two processes and returns the lines that each prints."""
     port = free_port()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", SUM],
+            [sys.executable, "-c", *program],
             env=os.environ | {"JAX_PLATFORMS": "cpu"} | describe(index, port),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -63,10 +86,22 @@ def test_two_processes_become_one_mesh(describe):
         )
         for index in range(2)
     ]
-    results = [process.communicate(timeout=120) for process in processes]
+    results = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results[0][1] + results[1][1]
-    spoken = [[line for line in output.splitlines() if not line.startswith("[Gloo]")] for output, _ in results]
-    assert spoken == [["devices 8 sum 120.0"], []]
+    return [
+        [line for line in output.splitlines() if "Gloo" not in line and "peer" not in line] for output, _ in results
+    ]
+
+
+@pytest.mark.runs
+@pytest.mark.parametrize("describe", [explicit, slurm])
+def test_two_processes_become_one_mesh(describe):
+    assert said_by_two(describe, SUM) == [["devices 8 sum 120.0"], []]
+
+
+@pytest.mark.runs
+def test_a_step_that_one_process_cannot_read_is_passed_over_by_both(tmp_path):
+    assert said_by_two(explicit, TORN, tmp_path) == [[f"1 {[1.0 + i for i in range(8)]} [1.0, 1.0, 1.0]"]] * 2
 
 
 def test_each_kind_of_job_is_recognised_by_its_variables():

@@ -70,13 +70,13 @@ def signal_at(folder, step, number):
                 process.send_signal(number)
                 break
             time.sleep(0.005)
-        _, words = process.communicate(timeout=60)
+        _, words = process.communicate(timeout=600)
         return process.returncode, words
 
 
 def finish(folder):
     with start(folder) as process:
-        _, words = process.communicate(timeout=60)
+        _, words = process.communicate(timeout=600)
     assert process.returncode == 0, words
     return (folder / "final").read_bytes(), (folder / "metrics.jsonl").read_text()
 
@@ -146,7 +146,7 @@ def job(folder, mode):
         subprocess.Popen(command("0"), env=environment, **pipes) as first,
         subprocess.Popen(command("1"), env=environment, **pipes) as second,
     ):
-        outputs = [process.communicate(timeout=100) for process in (first, second)]
+        outputs = [process.communicate(timeout=600) for process in (first, second)]
     assert first.returncode == second.returncode == 0, outputs
     return [words.splitlines()[-1] for words, _ in outputs]
 

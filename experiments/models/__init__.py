@@ -1,0 +1,1 @@
+"""The larger networks that experiments train."""
