@@ -1,0 +1,1 @@
+"""Scalable neural network kernels: dense layers whose input and parameters meet only in a dot product."""
