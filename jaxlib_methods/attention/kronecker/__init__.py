@@ -1,0 +1,1 @@
+"""Kronecker (tensor, 2-simplicial) attention: exact of any order, polynomial, sharded, and as a layer."""

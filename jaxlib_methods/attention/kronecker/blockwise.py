@@ -1,0 +1,195 @@
+"""Exact attention of any order, a tile of queries and keys at a time: memory of the inputs and one tile.
+
+    m_i = max S_i,   out_i = sum e^(S_i - m_i) prod_t v_t / sum e^(S_i - m_i),   L_i = log sum e^(S_i)
+
+run over key blocks with a running maximum. The way back keeps q, k, v, out and L only, and forms each tile again:
+
+    P = e^(S - L),   dP = <do_i, prod_t v_t>,   dS = P (dP - <out_i, do_i> + dL_i),
+
+after which every gradient is the tile's own bilinear map transposed. Under a causal window the loops run over the
+visible key blocks only. Alman and Song 2024, section 3 (definition); Milakov and Gimelshein 2018 (running softmax).
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxlib_methods.attention.kronecker.logits import FAMILIES, VALUES
+from jaxlib_methods.attention.kronecker.problem import Problem, key_range, visible
+
+__all__ = ["attend", "attend_backward", "attend_forward", "zeros_beside"]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def attend(problem: Problem, q, ks, vs, masks, offsets) -> tuple[Array, Array]:
+    """Attention of one key/value head.
+
+    Args:
+      problem: what stays fixed.
+      q: (n, g, d), g query heads that share the keys.
+      ks: (m_t, d) for each key axis.
+      vs: (m_t, e) for each key axis.
+      masks: (m_t,) for each key axis, False where a key is absent.
+      offsets: integers, for each key axis the position of its first key relative to the first query.
+
+    Returns:
+      The averages (n, g, e), zero where a query sees nothing, and log-sum-exps (n, g), there -inf; of the wide dtype.
+    """
+    return attend_forward(problem, q, ks, vs, masks, offsets)
+
+
+def attend_forward(problem, q, ks, vs, masks, offsets):
+    """The forward pass of `attend`."""
+    n, group, _ = q.shape
+    block = min(problem.block_q, n)
+    rows = block * group
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    lowest = jnp.finfo(wide).min / 2
+    q, (keys, values, masks) = _pad(q, -n % block), _pad_keys(problem, ks, vs, masks)
+    counts = [k.shape[0] for k in ks]
+    width = vs[0].shape[1] if problem.values == "product" else math.prod(v.shape[1] for v in vs)
+
+    def query_block(first):
+        q_tile = _take(q, first, block).reshape(rows, -1)
+
+        def tile(index, carry):
+            maximum, total, weighted = carry
+            k_tile, v_tile, seen, _ = slices(index)
+            logits = _logits(problem, q_tile, k_tile)
+            seen = jnp.broadcast_to(seen, (block, group, *logits.shape[1:])).reshape(logits.shape)
+            axes = tuple(range(1, logits.ndim))
+            new = jnp.maximum(maximum, jnp.max(logits, axes, where=seen, initial=lowest))
+            weights = jnp.where(seen, jnp.exp(logits - _column(new, logits)), 0)
+            shrink = jnp.exp(maximum - new)
+            part = VALUES[problem.values](weights, v_tile, problem.precision)
+            return new, total * shrink + weights.sum(axes), weighted * shrink[:, None] + part
+
+        slices, steps = _tiles(problem, first, block, counts, (keys, values, masks), offsets)
+        zeros = functools.partial(zeros_beside, (q, keys, values, masks, offsets), dtype=wide)
+        start = zeros((rows,)) + lowest, zeros((rows,)), zeros((rows, width))
+        maximum, total, weighted = jax.lax.fori_loop(0, steps, tile, start)
+        some = total > 0
+        safe = jnp.where(some, total, 1)
+        return weighted / safe[:, None], jnp.where(some, maximum + jnp.log(safe), -jnp.inf)
+
+    out, lse = jax.lax.map(query_block, jnp.arange(0, q.shape[0], block))
+    return out.reshape(-1, group, width)[:n], lse.reshape(-1, group)[:n]
+
+
+def attend_backward(problem, saved, cotangents):
+    """Gradients by q, ks and vs from what the forward pass saved, in the wide dtype.
+
+    The log-sum-exp need not be that of these keys alone: with that of all keys, the gradients of several key sets add.
+    """
+    q, ks, vs, masks, offsets, out, lse = saved
+    d_out, d_lse = cotangents
+    n, group, _ = q.shape
+    block = min(problem.block_q, n)
+    rows = block * group
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    empty = jnp.isneginf(lse)
+    delta = jnp.sum(out * d_out, -1) - jnp.where(empty, 0, d_lse)
+    padding = -n % block
+    lse = jnp.pad(jnp.where(empty, jnp.inf, lse), ((0, padding), (0, 0)), constant_values=jnp.inf)
+    q, d_out, delta = (_pad(x, padding) for x in (q, d_out, delta))
+    keys, values, masks = _pad_keys(problem, ks, vs, masks)
+    counts = [k.shape[0] for k in ks]
+
+    def query_block(carry, first):
+        q_tile, do_tile = (_take(x, first, block).reshape(rows, -1) for x in (q, d_out))
+        lse_tile, delta_tile = (_take(x, first, block).reshape(rows) for x in (lse, delta))
+
+        def tile(index, carry):
+            dq, dks, dvs = carry
+            k_tile, v_tile, seen, starts = slices(index)
+            logits, to_keys = jax.vjp(functools.partial(_logits, problem), q_tile, k_tile)
+            seen = jnp.broadcast_to(seen, (block, group, *logits.shape[1:])).reshape(logits.shape)
+            weights = jnp.where(seen, jnp.exp(logits - _column(lse_tile, logits)), 0)
+            average = functools.partial(VALUES[problem.values], precision=problem.precision)
+            _, to_values = jax.vjp(average, weights, v_tile)
+            d_weights, dv_tile = to_values(do_tile)
+            dq_tile, dk_tile = to_keys(weights * (d_weights - _column(delta_tile, logits)))
+            add = lambda total, part, start: jax.lax.dynamic_update_slice_in_dim(
+                total, _take(total, start, part.shape[0]) + part.astype(wide), start, 0
+            )
+            dks, dvs = (tuple(map(add, d, part, starts)) for d, part in ((dks, dk_tile), (dvs, dv_tile)))
+            return dq + dq_tile.astype(wide), dks, dvs
+
+        slices, steps = _tiles(problem, first, block, counts, (keys, values, masks), offsets)
+        dq = zeros((rows, q.shape[-1]))
+        dq, *carry = jax.lax.fori_loop(0, steps, tile, (dq, *carry))
+        return tuple(carry), dq.reshape(block, group, -1)
+
+    zeros = functools.partial(zeros_beside, (q, keys, values, masks, offsets, d_out, lse, delta), dtype=wide)
+    start = tuple(tuple(zeros(x.shape) for x in side) for side in (keys, values))
+    (dks, dvs), dq = jax.lax.scan(query_block, start, jnp.arange(0, q.shape[0], block))
+    cut = lambda grads: tuple(grad[:count] for grad, count in zip(grads, counts, strict=True))
+    return dq.reshape(-1, *dq.shape[2:])[:n], cut(dks), cut(dvs)
+
+
+def _save(problem, q, ks, vs, masks, offsets):
+    out, lse = attend_forward(problem, q, ks, vs, masks, offsets)
+    return (out, lse), (q, ks, vs, masks, offsets, out, lse)
+
+
+def _restore(problem, saved, cotangents):
+    gradients = attend_backward(problem, saved, cotangents)
+    return *jax.tree.map(lambda grad, x: grad.astype(x.dtype), gradients, saved[:3]), None, None
+
+
+attend.defvjp(_save, _restore)
+
+
+def zeros_beside(tree, shape, dtype):
+    """Zeros that vary over the mesh axes that any array of the tree varies over, as a loop inside shard_map needs."""
+    scalars = [jnp.zeros_like(jnp.ravel(leaf)[0], dtype=dtype) for leaf in jax.tree.leaves(tree)]
+    return jnp.zeros(shape, dtype) + sum(scalars)
+
+
+def _logits(problem, q, ks):
+    return problem.scale * FAMILIES[problem.logits].tile(q, ks, problem.precision)
+
+
+def _column(rows, logits):
+    return rows.reshape(-1, *[1] * (logits.ndim - 1))
+
+
+def _take(x, start, size):
+    return jax.lax.dynamic_slice_in_dim(x, start, size)
+
+
+def _pad(x, count):
+    return jnp.pad(x, ((0, count), *[(0, 0)] * (x.ndim - 1)))
+
+
+def _pad_keys(problem, *axes):
+    """A block of absent keys behind the last, because the blocks start anywhere."""
+    return [tuple(_pad(x, b) for x, b in zip(side, problem.block_k, strict=True)) for side in axes]
+
+
+def _tiles(problem, first, block, counts, arrays, offsets):
+    """The tiles that hold all keys visible from a block of queries: `slices(index)` and their number."""
+    windows = problem.windows or (None,) * len(counts)
+    spans = [key_range(first, block, *axis) for axis in zip(counts, offsets, windows, strict=True)]
+    sizes = problem.block_k
+    blocks = [(width + size - 1) // size for (_, width), size in zip(spans, sizes, strict=True)]
+    rows = first + jnp.arange(block)
+
+    def slices(index):
+        starts = []
+        for (low, _), size, number, count in zip(*(side[::-1] for side in (spans, sizes, blocks, counts)), strict=True):
+            starts.insert(0, jnp.minimum(low + index % number * size, count))
+            index = index // number
+        k_tile, v_tile, mask_tile = (tuple(map(_take, side, starts, sizes)) for side in arrays)
+        seen = jnp.ones((block, 1, *[1] * len(sizes)), bool)
+        for t, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+            axis = visible(rows, start + jnp.arange(size), offsets[t], windows[t], mask_tile[t])
+            shape = [1] * len(sizes)
+            shape[t] = size
+            seen = seen & axis.reshape(block, 1, *shape)
+        return k_tile, v_tile, seen, starts
+
+    return slices, math.prod(blocks)

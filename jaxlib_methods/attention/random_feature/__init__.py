@@ -1,0 +1,1 @@
+"""Random-feature attention: frozen random heads, trained values, the kernel of infinitely many heads, and its norms."""
