@@ -1,0 +1,223 @@
+"""Layers as triples of pure functions, and how they are composed: the finite network and its kernel from one line.
+
+    params, shape = layer.init(key, shape)        y = layer.apply(params, x)        state = layer.kernel(state, needs)
+
+A fourth function, `needs`, says what a layer asks of the covariances of its input when later layers ask something of
+its output. It runs backward through the network before any kernel is computed, so that covariances between different
+positions of an image are computed where a pool will mix them and nowhere else.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxlib_methods.infinite_width.kernel_state import KernelState, Needs, diagonal_part
+from jaxlib_methods.infinite_width.taps import PLAIN
+from jaxlib_methods.numerics.checks import require, require_choice
+
+__all__ = ["Layer", "identity", "linear_layer", "parallel", "residual", "serial"]
+
+
+class Layer(NamedTuple):
+    """A layer or network.
+
+    Attributes:
+      init: (key, shape of one input without the batch axis, dtype=float32) to (parameters, shape of one output).
+      apply: (parameters, inputs (n, ...), *, key=None, taps=PLAIN) to outputs; the key is for layers that draw.
+      kernel: (state of the input, needs of the output) to the state of the output.
+      needs: what is needed of the output, to what is needed of the input.
+    """
+
+    init: Callable[..., tuple[Any, tuple[int, ...]]]
+    apply: Callable[..., Array]
+    kernel: Callable[[KernelState, Needs], KernelState]
+    needs: Callable[[Needs], Needs]
+
+
+def serial(*layers: Layer) -> Layer:
+    """One layer after the other; the parameters are a tuple with one entry for each.
+
+    >>> from jaxlib_methods.infinite_width import activation, dense, network_kernel
+    >>> network = serial(dense(64), activation("relu"), dense(1))
+    >>> network_kernel(network, jnp.ones((2, 3))).shape
+    (2, 2)
+    """
+
+    def init(key, shape, dtype=jnp.float32):
+        params = []
+        for layer, own in zip(layers, jax.random.split(key, max(len(layers), 1)), strict=False):
+            drawn, shape = layer.init(own, shape, dtype)
+            params.append(drawn)
+        return tuple(params), tuple(shape)
+
+    def apply(params, x, *, key=None, taps=PLAIN):
+        for layer, own, drawn in zip(layers, params, _split(key, len(layers)), strict=True):
+            x = layer.apply(own, x, key=drawn, taps=taps)
+        return x
+
+    def kernel(state, wanted):
+        after = [wanted]
+        for layer in reversed(layers[1:]):
+            after.append(layer.needs(after[-1]))
+        for layer, now in zip(layers, reversed(after), strict=False):
+            state = layer.kernel(state, now)
+        return state
+
+    def needs(wanted):
+        for layer in reversed(layers):
+            wanted = layer.needs(wanted)
+        return wanted
+
+    return Layer(init, apply, kernel, needs)
+
+
+def parallel(*branches: Layer, combine: str = "sum") -> Layer:
+    """Branches with independent weights on one input, whose outputs are added, joined along channels or multiplied.
+
+        sum      K = sum K_a              T = sum T_a
+        concat   K = sum w_a K_a          T = sum w_a T_a,      w_a the shares of the channels
+        product  K = prod K_a             T = sum_a T_a prod_(b != a) K_b
+
+    Args:
+      *branches: at least one.
+      combine: "sum", "concat" or "product".
+
+    Raises:
+      ValueError: if there is no branch, `combine` is unknown, and, when the kernel is computed, if a sum has more than
+        one branch that does not end in a layer of weights: their means would be correlated.
+
+    >>> from jaxlib_methods.infinite_width import dense, network_kernel
+    >>> network_kernel(parallel(dense(1), dense(1)), jnp.ones((1, 3)), get="nngp").item()
+    2.0
+    """
+    require(len(branches) > 0, "branches", "none", "at least one layer")
+    require_choice("combine", combine, ("sum", "concat", "product"))
+
+    def init(key, shape, dtype=jnp.float32):
+        drawn = [layer.init(own, shape, dtype) for layer, own in zip(branches, _split(key, len(branches)), strict=True)]
+        shapes = [shape for _, shape in drawn]
+        same = {shape[:-1] if combine == "concat" else shape for shape in shapes}
+        require(len(same) == 1, "branches", f"outputs of shapes {shapes}", "branches whose outputs fit")
+        channels = sum(shape[-1] for shape in shapes) if combine == "concat" else shapes[0][-1]
+        return tuple(params for params, _ in drawn), (*shapes[0][:-1], channels)
+
+    def apply(params, x, *, key=None, taps=PLAIN):
+        keys = _split(key, len(branches))
+        outputs = [
+            layer.apply(own, x, key=drawn, taps=taps) for layer, own, drawn in zip(branches, params, keys, strict=True)
+        ]
+        if combine == "concat":
+            return jnp.concatenate(outputs, -1)
+        total = outputs[0]
+        for y in outputs[1:]:
+            total = total + y if combine == "sum" else total * y
+        return total
+
+    def kernel(state, wanted):
+        states = [layer.kernel(state, wanted) for layer in branches]
+        if not wanted.own:
+            states = [replace(state, own=None) for state in states]
+        states = _alike(states)
+        return {"sum": _sum, "concat": _concatenation, "product": _product}[combine](states)
+
+    def needs(wanted):
+        asked = [layer.needs(wanted) for layer in branches]
+        return Needs(max(need.cross for need in asked), max(need.own for need in asked))
+
+    return Layer(init, apply, kernel, needs)
+
+
+def residual(*layers: Layer) -> Layer:
+    """The input plus the layers, one after the other: y = x + f(x).
+
+    >>> from jaxlib_methods.infinite_width import dense, network_kernel
+    >>> network_kernel(residual(dense(3)), jnp.ones((1, 3)), get="nngp").item()
+    2.0
+    """
+    return parallel(identity(), serial(*layers))
+
+
+def identity() -> Layer:
+    """The layer that does nothing, for the other branch of a sum.
+
+    >>> identity().apply((), jnp.ones(2)).tolist()
+    [1.0, 1.0]
+    """
+    return linear_layer(lambda x: x, lambda shape: shape, lambda state, _: state, lambda wanted: wanted)
+
+
+def linear_layer(
+    function: Callable, shape: Callable, kernel: Callable[[KernelState, Needs], KernelState], needs: Callable
+) -> Layer:
+    """A layer without parameters: `function` of the inputs, and what it does to shapes, states and needs."""
+    return Layer(
+        lambda key, given, dtype=jnp.float32: ((), shape(tuple(given))),
+        lambda params, x, *, key=None, taps=None: function(x),
+        kernel,
+        needs,
+    )
+
+
+def _split(key: Array | None, count: int) -> list[Array | None]:
+    return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def _sum(states: list[KernelState]) -> KernelState:
+    loose = sum(not state.gaussian for state in states)
+    require(loose <= 1, "branches", f"{loose} that do not end in a layer of weights", "at most one of these in a sum")
+    same_width = {state.channels for state in states}
+    require(len(same_width) == 1, "branches", f"widths {sorted(same_width)}", "of one width in a sum")
+    add = lambda *terms: sum(terms[1:], start=terms[0])
+    return replace(_combine(states, add, add), gaussian=not loose)
+
+
+def _concatenation(states: list[KernelState]) -> KernelState:
+    total = sum(state.channels for state in states)
+    mean = lambda *terms: sum(term * (state.channels / total) for term, state in zip(terms, states, strict=True))
+    gaussian = all(state.gaussian for state in states)
+    return replace(_combine(states, mean, mean), channels=total, gaussian=gaussian)
+
+
+def _product(states: list[KernelState]) -> KernelState:
+    def tangent(*ntks):
+        total, before = ntks[0], states[0].nngp
+        for ntk, state in zip(ntks[1:], states[1:], strict=True):
+            total = total * state.nngp + before * ntk
+            before = before * state.nngp
+        return total
+
+    def times(*terms):
+        result = terms[0]
+        for term in terms[1:]:
+            result = result * term
+        return result
+
+    return replace(_combine(states, times, tangent), gaussian=False)
+
+
+def _combine(states: list[KernelState], covariance: Callable, tangent: Callable) -> KernelState:
+    """One state from the branches': `covariance` joins nngp and own, `tangent` the ntk."""
+    first = states[0]
+    owns = [state.own for state in states if state.own is not None]
+    return replace(
+        first,
+        nngp=covariance(*(state.nngp for state in states)),
+        ntk=None if first.ntk is None else tangent(*(state.ntk for state in states)),
+        own=tuple(map(covariance, *owns)) if owns else None,
+    )
+
+
+def _alike(states: list[KernelState]) -> list[KernelState]:
+    """Drops different positions where not every branch holds them."""
+    spatial = states[0].spatial
+    full, own_full = all(state.full for state in states), all(state.own_full for state in states)
+    result = []
+    for state in states:
+        cross = (lambda k: diagonal_part(k, 2, spatial)) if state.full and not full else (lambda k: k)
+        own = (lambda q: diagonal_part(q, 1, spatial)) if state.own_full and not own_full else (lambda q: q)
+        result.append(state.map(cross, own))
+    return result

@@ -1,0 +1,128 @@
+"""The kernels of an infinitely wide network between two batches, and their matrices of any size."""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, PyTree
+
+from jaxlib_methods.infinite_width.kernel_state import Extent, Needs, input_state
+from jaxlib_methods.infinite_width.layer import Layer
+from jaxlib_methods.numerics.checks import require, require_array, require_choice
+from jaxlib_methods.numerics.gram import gram
+
+__all__ = ["KernelPair", "network_gram", "network_kernel"]
+
+TILE = 2**16  # entries of one covariance of a tile: a few hundred KiB, which stay in the cache from layer to layer
+
+
+class KernelPair(NamedTuple):
+    """Both kernels of a network between two batches."""
+
+    nngp: Float[Array, "n m *s"]
+    ntk: Float[Array, "n m *s"]
+
+
+def network_kernel(
+    network: Layer,
+    x1: Float[Array, "n *s c"],
+    x2: Float[Array, "m *s c"] | None = None,
+    *,
+    get: str = "ntk",
+) -> Float[Array, "n m *t"] | KernelPair:
+    """The NNGP kernel E[f(x1) f(x2)] or the NTK of an infinitely wide network, all pairs at once.
+
+    Args:
+      network: a layer, or layers composed by `serial`, `parallel` and `residual`.
+      x1: inputs, channels last.
+      x2: other inputs; None stands for `x1`.
+      get: "ntk", "nngp", or "both".
+
+    Returns:
+      (n, m), or (n, m, h, h', w, w', ...) if the network ends on images; a `KernelPair` for "both".
+
+    Raises:
+      TypeError: if the inputs are not floating.
+      ValueError: if shapes do not match, `get` is unknown, or a layer has no closed form here.
+
+    Memory: n m p^2 numbers a covariance for images of p positions that are pooled, n m p if they are flattened. For
+    more than a few images use `network_gram`.
+
+    >>> from jaxlib_methods.infinite_width import activation, dense, serial
+    >>> network = serial(dense(1), activation("relu"), dense(1))
+    >>> network_kernel(network, jnp.eye(2), get="nngp")[0].round(2).tolist()
+    [0.25, 0.07999999821186066]
+    """
+    _check(x1, x2, get)
+    same = None
+    if x2 is None:
+        same = jnp.eye(len(x1), dtype=bool)
+    return _kernel(network, x1, x1 if x2 is None else x2, same, get)
+
+
+def network_gram(
+    network: Layer,
+    x1: Float[Array, "n *s c"],
+    x2: Float[Array, "m *s c"] | None = None,
+    *,
+    get: str = "ntk",
+    block: int | None = None,
+    mesh: Mesh | None = None,
+    axis: str | tuple[str, ...] = "data",
+) -> Float[Array, "n m"] | KernelPair:
+    """The kernels of `network_kernel` in tiles, of which a symmetric matrix needs half; on one device or many.
+
+    Args:
+      network: as in `network_kernel`; it must end without positions (`flatten`, `global_avg_pool`).
+      x1: inputs, channels last.
+      x2: other inputs; None stands for `x1` and a symmetric matrix.
+      get: "ntk", "nngp", or "both".
+      block: rows and columns of the tile at work; if None, so many that a covariance has some ten thousand entries.
+      mesh: devices; inputs are split by rows over `axis`, and so is the matrix, which is never gathered.
+      axis: mesh axis, or two of them, over which the matrix is split in two dimensions: see `gram`.
+
+    Raises:
+      TypeError: if the inputs are not floating.
+      ValueError: as `network_kernel`, and if the network ends on images or `block` is below 1.
+
+    Cost: n m / 2 evaluations if `x2` is None, else n m. Memory: O(n m / devices) and some tiles.
+
+    >>> from jaxlib_methods.infinite_width import conv, dense, flatten, serial
+    >>> network_gram(serial(conv(1, (2,)), flatten(), dense(1)), jnp.ones((5, 4, 1)), block=2).shape
+    (5, 5)
+    """
+    _check(x1, x2, get)
+    if block is None:
+        full = network.needs(_wanted(x1)).cross == Extent.FULL
+        entries = math.prod(x1.shape[1:-1]) ** (2 if full else 1)
+        block = min(max(math.isqrt(TILE // entries), 1), 256)
+    if x2 is None:
+        rows = lambda x: (x, jnp.arange(len(x)))
+        kernel = lambda a, b: _kernel(network, a[0], b[0], a[1][:, None] == b[1][None], get)
+        return gram(kernel, rows(x1), block=block, mesh=mesh, axis=axis)
+    kernel = lambda a, b: _kernel(network, a, b, None, get)
+    return gram(kernel, x1, x2, block=block, mesh=mesh, axis=axis)
+
+
+def _kernel(network: Layer, x1: Array, x2: Array, same: Array | None, get: str) -> PyTree:
+    dtype = jnp.promote_types(jnp.promote_types(x1.dtype, x2.dtype), jnp.float32)
+    wanted = _wanted(x1)
+    state = input_state(x1.astype(dtype), x2.astype(dtype), network.needs(wanted), ntk=get != "nngp", same=same)
+    state = network.kernel(state, wanted)
+    if get == "both":
+        assert state.ntk is not None
+        return KernelPair(state.nngp, state.ntk)
+    return state.nngp if get == "nngp" else state.ntk
+
+
+def _wanted(x: Array) -> Needs:
+    return Needs(Extent.FULL if x.ndim > 2 else Extent.DIAGONAL, Extent.NOTHING)
+
+
+def _check(x1: Array, x2: Array | None, get: str) -> None:
+    require_array("x1", x1, (None,) * max(jnp.ndim(x1), 2))
+    require_choice("get", get, ("ntk", "nngp", "both"))
+    if x2 is not None:
+        require_array("x2", x2, (None,) * jnp.ndim(x1))
+        require(x2.shape[1:] == x1.shape[1:], "x2", f"rows of shape {x2.shape[1:]}", f"rows of shape {x1.shape[1:]}")
