@@ -1,0 +1,1 @@
+"""What the site adds to Sphinx: recorded runs and benchmarks, the API from docstrings, and equations as MathML."""
