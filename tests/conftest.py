@@ -3,6 +3,9 @@
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is most of the work; 0 compiles as users do
+# Two workers share the cores: threads inside of each only disturb the other.
+os.environ["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen=false {os.environ.get('XLA_FLAGS', '')}"
 
 import jax
 import jaxtyping
@@ -11,8 +14,16 @@ from jax.sharding import AxisType
 
 if os.environ["JAX_PLATFORMS"] == "cpu":
     jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_explicit_x64_dtypes", "error")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compiled_programs():
+    """Frees, after each file, the programs that it compiled: a worker would hold several GiB of them at the end."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture
