@@ -17,7 +17,7 @@ from jaxlib_methods.infinite_width.permutations.statistics import (
     OFFSET,
     B,
     as_floating,
-    kernels_with_basis,
+    nngp_with_basis,
     permutation_statistics,
 )
 from jaxlib_methods.numerics.arc_cosine import arc_cosine
@@ -116,7 +116,7 @@ def permutation_covariance(
     options = {"kernel": kernel, "t": t, "learning_rate": learning_rate, "dynamics": dynamics}
     statistics = permutation_statistics(k, m, **options, weight_std=weight_std)
     weights = jnp.where(x > 0, statistics.ones[:, None], statistics.zeros[:, None])
-    basis = jnp.where(x > 0, kernels_with_basis(m)[0][:, None], B)
+    basis = jnp.where(x > 0, nngp_with_basis(m)[:, None], B)
     product = lambda a, b: jnp.einsum("ni,mi->nm", a, b, precision="highest")
     lengths = jnp.sqrt(m)
     own = arc_cosine(product(x, x) / (lengths[:, None] * lengths[None])) / 2

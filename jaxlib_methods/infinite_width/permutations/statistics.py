@@ -22,7 +22,8 @@ The variance is that of regression with the NNGP kernel, plus the squared distan
     A = L (1 + h / (a + b k)),    B = l (g - b) / a,    stars: the same with q, a* = 1/2 - b and L = l = 1,
     r = a* (1 - 1/m) - 2 h* / m - h*^2 (1 / (k (a* + b k)) + (1/m - 1/k) / a*).
 
-No term loses digits, at any k, m or t: at t = infinity and m = 1 all are exactly 0. Networks in standard
+No term loses digits, at any k, m or t: the differences g - b - a and q - b - a* are made of terms that are exactly 0 at
+m = 1, however a machine rounds, so that all three statistics of a learned basis vector are exact. Networks in standard
 parametrization train their readout alone when they are wide; for them take the NNGP kernel in place of the NTK.
 
 Derived; Giapitzakis, Back de Luca and Fountoulakis, "Exact Learning of Permutations for Nonzero Binary Inputs with
@@ -36,7 +37,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxlib_methods.numerics.arc_cosine import arc_cosine
 from jaxlib_methods.numerics.checks import require_choice, require_known, require_nonnegative, require_positive
 
 __all__ = ["PermutationStatistics", "TrainingEigenvalues", "permutation_statistics", "training_eigenvalues"]
@@ -108,9 +108,9 @@ def permutation_statistics(
         require_nonnegative("t", t)
         all_learned, rest_learned = (_learned(rate * value, jnp.asarray(t, k.dtype), dynamics) for value in eigenvalues)
 
-    nngp, ntk = kernels_with_basis(m)
     a, best = OFFSET[kernel], OFFSET["nngp"]
-    below, best_below = ntk - 1 if kernel == "ntk" else nngp - 0.5, nngp - 0.5  # g - b - a, 0 at m = 1
+    best_below, ntk_below = _below_the_diagonal(m)
+    below = ntk_below if kernel == "ntk" else best_below
     h, best_h = m * below + (m - 1) * a, m * best_below + (m - 1) * best
     zeros = (all_learned - rest_learned + h * (all_learned / (a + B * k) - rest_learned / a)) / k
     weight = rest_learned * (1 + below / a)
@@ -118,7 +118,7 @@ def permutation_statistics(
     constant_gap = all_learned * (1 + h / (a + B * k)) - (1 + best_h / (best + B * k))
     rest_gap = weight - (1 + best_below / best)
     curvature = 1 / (k * (best + B * k)) + (1 / m - 1 / k) / best
-    residual = best * (1 - 1 / m) - 2 * best_h / m - best_h**2 * curvature
+    residual = best * ((m - 1) / m) - 2 * best_h / m - best_h**2 * curvature
     distance = constant_gap**2 * (best + B * k) / k + rest_gap**2 * best * m * (1 - m / k)
     variance = jnp.asarray(weight_std, k.dtype) ** 4 / k * (residual + distance)
     return PermutationStatistics(zeros + weight, *jnp.broadcast_arrays(zeros, variance))
@@ -148,11 +148,17 @@ def training_eigenvalues(k: ArrayLike, *, kernel: str = "ntk", weight_std: Array
     return TrainingEigenvalues(scale * (a + B * k), scale * a)
 
 
-def kernels_with_basis(m: Array) -> tuple[Array, Array]:
-    """k times the NNGP kernel and the NTK between an input of m ones and a basis vector among them."""
-    cosine = 1 / jnp.sqrt(m)
-    nngp = arc_cosine(cosine) / 2
-    return nngp, nngp + cosine * arc_cosine(cosine, degree=0) / 2
+def nngp_with_basis(m: Array) -> Array:
+    """k times the NNGP kernel between an input of m ones and a basis vector among them."""
+    return 0.5 + _below_the_diagonal(m)[0]
+
+
+def _below_the_diagonal(m: Array) -> tuple[Array, Array]:
+    """q - 1/2 and g - 1: k times the NNGP kernel and the NTK with a basis vector, less those of the vector itself."""
+    theta, cosine = jnp.arctan2(jnp.sqrt(m - 1), 1.0), 1 / jnp.sqrt(m)
+    turned, lost = theta * cosine, math.pi * ((m - 1) / m) / (1 + cosine)  # the second is pi (1 - cos theta)
+    nngp = B * (jnp.sqrt((m - 1) / m) - turned - lost)
+    return nngp, nngp - B * (turned + lost)
 
 
 def as_floating(*values: ArrayLike) -> list[Array]:
