@@ -49,7 +49,23 @@ from jaxlib_methods.infinite_width.hierarchical_spectrum import (
     hierarchical_spectrum,
 )
 from jaxlib_methods.infinite_width.layer import Layer, identity, parallel, residual, serial
+from jaxlib_methods.infinite_width.limits.linear import (
+    LinearNet,
+    linear_limit_init,
+    linear_limit_sample,
+    linear_net_apply,
+    linear_net_init,
+)
 from jaxlib_methods.infinite_width.linearized import linearize, taylor_expand
+from jaxlib_methods.infinite_width.meta_learning.kernel_maml import (
+    KernelMaml,
+    kernel_maml_init,
+    kernel_maml_predict,
+    kernel_maml_step,
+    one_hidden_layer_kernel,
+)
+from jaxlib_methods.infinite_width.meta_learning.linear_maml import linear_maml_predict, linear_maml_step
+from jaxlib_methods.infinite_width.meta_learning.maml import MamlState, Tasks, maml_init, maml_predict, maml_step
 from jaxlib_methods.infinite_width.network_kernel import KernelPair, network_gram, network_kernel
 from jaxlib_methods.infinite_width.no_closed_form import SampledKernel, batch_norm, kernel_from_samples, max_pool
 from jaxlib_methods.infinite_width.permutations.binary_inputs import (
@@ -101,6 +117,14 @@ from jaxlib_methods.infinite_width.smooth_duals import (
     sine_gaussian_dual,
 )
 from jaxlib_methods.infinite_width.taps import PLAIN, Taps
+from jaxlib_methods.infinite_width.word_vectors import (
+    WordVectors,
+    cbow_init,
+    cbow_limit_init,
+    cbow_step,
+    negative_samples,
+    shrunk_windows,
+)
 
 __all__ = [
     "PLAIN",
@@ -115,10 +139,13 @@ __all__ = [
     "FunctionValues",
     "HierarchicalExponents",
     "HierarchicalSpectrum",
+    "KernelMaml",
     "KernelPair",
     "Layer",
     "LayerRates",
     "LayerScales",
+    "LinearNet",
+    "MamlState",
     "MseDynamics",
     "MultiInputTheory",
     "NearbyInputs",
@@ -131,14 +158,19 @@ __all__ = [
     "SingleInputTheory",
     "Susceptibilities",
     "Taps",
+    "Tasks",
     "TrainingEigenvalues",
     "VoteProbability",
+    "WordVectors",
     "activation",
     "activation_function",
     "asymptotic_layer_rates",
     "avg_pool",
     "batch_norm",
     "binary_inputs",
+    "cbow_init",
+    "cbow_limit_init",
+    "cbow_step",
     "conv",
     "critical_point",
     "dense",
@@ -171,12 +203,24 @@ __all__ = [
     "hierarchical_spectrum",
     "identity",
     "kernel_from_samples",
+    "kernel_maml_init",
+    "kernel_maml_predict",
+    "kernel_maml_step",
     "layer_contributions",
     "layer_norm",
     "layer_rate_tree",
     "limit_predictions",
+    "linear_limit_init",
+    "linear_limit_sample",
+    "linear_maml_predict",
+    "linear_maml_step",
+    "linear_net_apply",
+    "linear_net_init",
     "linearize",
     "local_conv",
+    "maml_init",
+    "maml_predict",
+    "maml_step",
     "max_learning_rate",
     "max_pool",
     "members_needed",
@@ -187,11 +231,13 @@ __all__ = [
     "multisphere",
     "mutual_information",
     "nearby_inputs",
+    "negative_samples",
     "network_gram",
     "network_kernel",
     "ntk_costs",
     "ntk_posterior",
     "ntk_product",
+    "one_hidden_layer_kernel",
     "optimal_aspect_ratio",
     "pair_matrix",
     "parallel",
@@ -214,6 +260,7 @@ __all__ = [
     "residual_weight_for_depth",
     "scale_by_layer_rates",
     "serial",
+    "shrunk_windows",
     "sign_dual",
     "sine_dual",
     "sine_gaussian_dual",
