@@ -65,8 +65,9 @@ def one_hidden_layer_kernel(
     Cost: 2 n m d, and one or two arc cosines a pair.
 
     >>> e = jnp.eye(2)
-    >>> one_hidden_layer_kernel(e, e, sb=0.0, kind="ntk").round(4).tolist()
-    [[1.0, 0.1592], [0.1592, 1.0]]
+    >>> one_hidden_layer_kernel(e, e, sb=0.0, kind="ntk").round(4)
+    Array([[1.    , 0.1592],
+           [0.1592, 1.    ]], dtype=float32)
     """
     require_array("x", x, (None, None))
     require_array("y", y, (None, x.shape[1]))
