@@ -59,7 +59,7 @@ def test_wide_networks_tend_to_the_limit_as_the_root_of_the_width():
     for n in (64, 1024):
         init = lambda key, n=n: iw.linear_net_init(key, n, 4, 3, 0.8, 0.5, hidden_bias=True, dtype="float64")
         nets = jax.vmap(init)(jax.random.split(jax.random.key(n), 24))
-        gaps.append(np.sqrt(np.mean((jax.vmap(lambda p: trajectory(p, descent))(nets) - limit) ** 2)))
+        gaps.append(np.sqrt(np.mean((jax.vmap(lambda p: trajectory(p, descent))(nets) - limit[None]) ** 2)))
     assert 0.15 < gaps[1] / gaps[0] < 0.4  # 1 / 4
 
 
@@ -129,7 +129,7 @@ def test_windows_shrink_uniformly_and_end_with_the_text():
 
 def test_the_vocabulary_is_shared_by_eight_devices_without_gathering_it(mesh8):
     vectors = iw.WordVectors(*np.random.default_rng(4).normal(size=(2, 16, 5)))
-    run = jax.jit(lambda v: iw.cbow_step(v, CONTEXT, TARGETS, 0.2, weight_decay=0.1))
+    run = jax.jit(lambda v: step_words(v, CONTEXT, TARGETS, 0.2, weight_decay=0.1))
     shared = jax.device_put(vectors, NamedSharding(mesh8, P("data")))
     for ours, truth in zip(run(shared)[0], run(vectors)[0], strict=True):
         np.testing.assert_allclose(ours, truth, rtol=1e-11, atol=1e-13)

@@ -72,7 +72,7 @@ def test_the_limit_takes_the_step_that_wide_networks_take_on_average():
     """64 networks of width 4096; three standard errors, of the gradient's norm and of values after the clipped step."""
 
     def after(params):
-        norm = lambda p: optax.global_norm(jax.tree.map(jnp.subtract, p, params))
+        norm = lambda p: optax.tree.norm(jax.tree.map(jnp.subtract, p, params))
         step = lambda outer: (
             iw.linear_maml_step(loss, outer, iw.maml_init(params, outer), TASKS, **INNER, bias_alpha=1.5)[0].params
         )

@@ -192,7 +192,7 @@ def kernel_maml_step(
     ([[0.5], [0.0], [0.0], [0.0]], 1)
     """
     outputs = kernel_maml_predict(kernel, loss, state, tasks, inner_rate=inner_rate, inner_steps=inner_steps)
-    x = tasks.query_x.reshape(-1, tasks.query_x.shape[2])
+    x = jnp.asarray(tasks.query_x).reshape(-1, tasks.query_x.shape[2])
     chi = jax.vmap(jax.grad(loss))(outputs, tasks.query_y).reshape(len(x), -1)
     if clip is not None:
         square = jnp.einsum("io,ij,jo->", chi, kernel(x, x), chi, precision="highest")
