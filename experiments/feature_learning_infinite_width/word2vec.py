@@ -1,4 +1,4 @@
-"""Word vectors by CBOW: finite widths tend to the limit, and on books the limit learns analogies that kernels cannot."""
+"""Word vectors by CBOW: finite widths tend to the limit, and on books the limit learns analogies, kernels none."""
 
 import collections
 import lzma

@@ -71,12 +71,14 @@ def test_the_form_without_copies_of_weights_is_the_general_one():
 def test_the_limit_takes_the_step_that_wide_networks_take_on_average():
     """64 networks of width 4096; three standard errors, of the gradient's norm and of values after the clipped step."""
 
+    probe = jnp.asarray(TASKS.query_x[0])
+
     def after(params):
         norm = lambda p: optax.tree.norm(jax.tree.map(jnp.subtract, p, params))
         step = lambda outer: (
             iw.linear_maml_step(loss, outer, iw.maml_init(params, outer), TASKS, **INNER, bias_alpha=1.5)[0].params
         )
-        return norm(step(optax.sgd(1.0))), apply(step(OUTER), TASKS.query_x[0]) - apply(params, TASKS.query_x[0])
+        return norm(step(optax.sgd(1.0))), apply(step(OUTER), probe) - apply(params, probe)
 
     init = lambda key: iw.linear_net_init(key, 4096, 6, 3, 0.9, 0.4, hidden_bias=True, dtype="float64")
     draw = jax.jit(lambda keys: jax.lax.map(lambda key: after(init(key)), keys))
@@ -101,8 +103,9 @@ def test_a_linear_kernel_is_softmax_regression():
         regression, expected = iw.maml_step(lambda w, x: x @ w, loss, OUTER, regression, TASKS, **INNER)
         assert_same(values, expected)
     assert_same(state.anchors.T @ state.coefficients, regression.params)
-    doubled = iw.one_hidden_layer_kernel(TASKS.support_x[0], TASKS.query_x[0], sb=0.0, kind="ntk", activation="linear")
-    assert_same(doubled, 2 * kernel(TASKS.support_x[0], TASKS.query_x[0]))
+    x, y = jnp.asarray(TASKS.support_x[0]), jnp.asarray(TASKS.query_x[0])
+    doubled = iw.one_hidden_layer_kernel(x, y, sb=0.0, kind="ntk", activation="linear")
+    assert_same(doubled, 2 * kernel(x, y))
     overfull = kernel_step(kernel_step(state)[0])[0]
     assert np.isnan(overfull.coefficients).any()
 
