@@ -65,8 +65,8 @@ def cbow_limit_init(vocabulary: int, *, dtype: str = "float32") -> WordVectors:
 
 def cbow_step(
     vectors: WordVectors,
-    context: Int[Array, "b w"],
-    targets: Int[Array, "b k"],
+    context: Int[ArrayLike, "b w"],
+    targets: Int[ArrayLike, "b k"],
     rate: Float[ArrayLike, ""],
     *,
     weight_decay: float = 0.0,
@@ -94,6 +94,7 @@ def cbow_step(
     require_array("vectors.inner", vectors.inner, (None, None))
     require_array("vectors.outer", vectors.outer, vectors.inner.shape)
     require_nonnegative("weight_decay", weight_decay)
+    vectors, context, targets = WordVectors(*map(jnp.asarray, vectors)), jnp.asarray(context), jnp.asarray(targets)
     rows = len(context)
     require(context.ndim == 2, "context", f"shape {context.shape}", "a matrix")
     require(targets.ndim == 2 and len(targets) == rows, "targets", f"shape {targets.shape}", f"a matrix of {rows} rows")
@@ -150,7 +151,7 @@ def negative_samples(
 
 
 def shrunk_windows(
-    key: Key[Array, ""], tokens: Int[Array, " m"], centers: Int[Array, " b"], *, window: int
+    key: Key[Array, ""], tokens: Int[ArrayLike, " m"], centers: Int[ArrayLike, " b"], *, window: int
 ) -> Int[Array, "b w"]:
     """The words within a distance of 1 to `window`, drawn for each center, on both sides of it; -1 where there is none.
 
@@ -167,6 +168,7 @@ def shrunk_windows(
     [[-1, 5], [4, 6]]
     """
     require_size("window", window)
+    tokens, centers = jnp.asarray(tokens), jnp.asarray(centers)
     offsets = jnp.concatenate([jnp.arange(-window, 0), jnp.arange(1, window + 1)])
     size = jax.random.randint(key, centers.shape, 1, window + 1)
     at = centers[:, None] + offsets[None]

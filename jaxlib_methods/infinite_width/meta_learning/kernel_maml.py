@@ -62,7 +62,7 @@ def one_hidden_layer_kernel(
       TypeError: if an array is not floating.
       ValueError: if shapes do not match or a name is unknown.
 
-    Cost: 2 n m d, and one or two arc cosines a pair.
+    Cost: 2 n m d, and one or two arc cosines a pair. The derivative of the ReLU NTK is infinite at parallel inputs.
 
     >>> e = jnp.eye(2)
     >>> one_hidden_layer_kernel(e, e, sb=0.0, kind="ntk").round(4)
@@ -158,7 +158,7 @@ def kernel_maml_step(
     loss: Loss,
     state: KernelMaml,
     tasks: Tasks,
-    slots: Int[Array, "t q"] | None = None,
+    slots: Int[ArrayLike, "t q"] | None = None,
     *,
     rate: Float[ArrayLike, ""],
     inner_rate: Float[ArrayLike, ""],
@@ -205,7 +205,8 @@ def kernel_maml_step(
         chi = jnp.where(count <= capacity, chi, jnp.nan)
         rows = jnp.minimum(state.count + jnp.arange(len(x)), capacity - 1)
     else:
+        slots = jnp.asarray(slots)
         require(slots.shape == tasks.query_x.shape[:2], "slots", f"shape {slots.shape}", "one row for each query")
         count, rows = state.count, slots.reshape(-1)
-    moved = state.coefficients.at[rows].add(-jnp.asarray(rate, chi.dtype) * chi)
-    return KernelMaml(state.anchors.at[rows].set(x), moved, count), outputs
+    moved = jnp.asarray(state.coefficients).at[rows].add(-jnp.asarray(rate, chi.dtype) * chi)
+    return KernelMaml(jnp.asarray(state.anchors).at[rows].set(x), moved, count), outputs
