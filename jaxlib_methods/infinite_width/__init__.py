@@ -1,5 +1,8 @@
 """Networks of infinite width: their kernels in closed form, what training makes of them, and how they learn."""
 
+from jaxlib_methods.infinite_width.abc.classification import AbcReport, abc_classify
+from jaxlib_methods.infinite_width.abc.network import AbcNetwork, AbcTaps, abc_mlp, abc_sgd, abc_shardings
+from jaxlib_methods.infinite_width.abc.parametrizations import AbcParametrization, abc_parametrization, abc_shift
 from jaxlib_methods.infinite_width.affine import Affine, conv, dense, local_conv
 from jaxlib_methods.infinite_width.criticality.activation_function import ActivationFunction, activation_function
 from jaxlib_methods.infinite_width.criticality.aspect_ratio import mutual_information, optimal_aspect_ratio
@@ -49,6 +52,19 @@ from jaxlib_methods.infinite_width.hierarchical_spectrum import (
     hierarchical_spectrum,
 )
 from jaxlib_methods.infinite_width.layer import Layer, identity, parallel, residual, serial
+from jaxlib_methods.infinite_width.limits.deep_linear import (
+    DeepLinearLimit,
+    LimitMatrix,
+    deep_linear_limit_apply,
+    deep_linear_limit_init,
+    deep_linear_limit_step,
+)
+from jaxlib_methods.infinite_width.limits.particle import (
+    ParticleLimit,
+    ParticleMatrix,
+    particle_limit_init,
+    particle_limit_step,
+)
 from jaxlib_methods.infinite_width.linearized import linearize, taylor_expand
 from jaxlib_methods.infinite_width.network_kernel import KernelPair, network_gram, network_kernel
 from jaxlib_methods.infinite_width.no_closed_form import SampledKernel, batch_norm, kernel_from_samples, max_pool
@@ -104,9 +120,14 @@ from jaxlib_methods.infinite_width.taps import PLAIN, Taps
 
 __all__ = [
     "PLAIN",
+    "AbcNetwork",
+    "AbcParametrization",
+    "AbcReport",
+    "AbcTaps",
     "ActivationFunction",
     "Affine",
     "CriticalPoint",
+    "DeepLinearLimit",
     "DescentPlan",
     "DualActivation",
     "EnsembleEstimate",
@@ -119,9 +140,12 @@ __all__ = [
     "Layer",
     "LayerRates",
     "LayerScales",
+    "LimitMatrix",
     "MseDynamics",
     "MultiInputTheory",
     "NearbyInputs",
+    "ParticleLimit",
+    "ParticleMatrix",
     "PermutationNetwork",
     "PermutationPrediction",
     "PermutationStatistics",
@@ -133,6 +157,12 @@ __all__ = [
     "Taps",
     "TrainingEigenvalues",
     "VoteProbability",
+    "abc_classify",
+    "abc_mlp",
+    "abc_parametrization",
+    "abc_sgd",
+    "abc_shardings",
+    "abc_shift",
     "activation",
     "activation_function",
     "asymptotic_layer_rates",
@@ -141,6 +171,9 @@ __all__ = [
     "binary_inputs",
     "conv",
     "critical_point",
+    "deep_linear_limit_apply",
+    "deep_linear_limit_init",
+    "deep_linear_limit_step",
     "dense",
     "descent_plan",
     "dntk_contraction",
@@ -195,6 +228,8 @@ __all__ = [
     "optimal_aspect_ratio",
     "pair_matrix",
     "parallel",
+    "particle_limit_init",
+    "particle_limit_step",
     "patch_cosines",
     "permutation_covariance",
     "permutation_network_apply",

@@ -1,0 +1,1 @@
+"""Networks of infinite width that learn features, as models that train."""
