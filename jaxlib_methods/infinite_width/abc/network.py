@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 from jaxtyping import Array, Float, Key
@@ -24,7 +25,7 @@ from jaxlib_methods.numerics.checks import require, require_array, require_size
 
 __all__ = ["AbcNetwork", "AbcTaps", "abc_mlp", "abc_sgd", "abc_shardings"]
 
-Weights = tuple[Float[Array, "i o"], ...]
+Weights = tuple[Float[Array, "_ _"], ...]
 
 
 class AbcTaps(NamedTuple):
@@ -84,7 +85,10 @@ def abc_mlp(
         sizes = (inputs, *[width] * (len(a) - 1), outputs)
         keys = jax.random.split(key, len(a))
         deviations = powers(width, b)
-        return tuple(deviations[l] * jax.random.normal(keys[l], (sizes[l], sizes[l + 1]), dtype) for l in range(len(a)))
+        return tuple(
+            deviations[l] * jax.random.normal(keys[l], (sizes[l], sizes[l + 1]), jnp.dtype(dtype))
+            for l in range(len(a))
+        )
 
     def run(params, x):
         require(len(params) == len(a), "params", f"{len(params)} layers", f"{len(a)} layers, as many as exponents")
@@ -123,7 +127,9 @@ def abc_sgd(eta: optax.ScalarOrSchedule, c: Exponent | Sequence[Exponent], width
     return optax.chain(scale, optax.scale_by_learning_rate(eta))
 
 
-def abc_shardings(params: Weights, *, mesh: Mesh, axis: str = "model") -> tuple[NamedSharding, ...]:
+def abc_shardings(
+    params: Sequence[Float[Array, "_ _"] | jax.ShapeDtypeStruct], *, mesh: Mesh, axis: str = "model"
+) -> tuple[NamedSharding, ...]:
     """Where the weights of `abc_mlp` lie on a mesh: hidden axes split, so that hidden activations are, too.
 
     Args:
