@@ -50,6 +50,16 @@ from jaxlib_methods.infinite_width.hierarchical_spectrum import (
 )
 from jaxlib_methods.infinite_width.layer import Layer, identity, parallel, residual, serial
 from jaxlib_methods.infinite_width.linearized import linearize, taylor_expand
+from jaxlib_methods.infinite_width.mup.coordinate_check import CoordinateReport, Coordinates, coordinate_check
+from jaxlib_methods.infinite_width.mup.factors import MupFactor, mup_attention_scale, mup_factors
+from jaxlib_methods.infinite_width.mup.optimizers import (
+    mup_adam,
+    mup_adamw,
+    mup_multiply,
+    mup_rescale_init,
+    mup_sgd,
+    scale_by_mup,
+)
 from jaxlib_methods.infinite_width.network_kernel import KernelPair, network_gram, network_kernel
 from jaxlib_methods.infinite_width.no_closed_form import SampledKernel, batch_norm, kernel_from_samples, max_pool
 from jaxlib_methods.infinite_width.permutations.binary_inputs import (
@@ -106,6 +116,8 @@ __all__ = [
     "PLAIN",
     "ActivationFunction",
     "Affine",
+    "CoordinateReport",
+    "Coordinates",
     "CriticalPoint",
     "DescentPlan",
     "DualActivation",
@@ -121,6 +133,7 @@ __all__ = [
     "LayerScales",
     "MseDynamics",
     "MultiInputTheory",
+    "MupFactor",
     "NearbyInputs",
     "PermutationNetwork",
     "PermutationPrediction",
@@ -140,6 +153,7 @@ __all__ = [
     "batch_norm",
     "binary_inputs",
     "conv",
+    "coordinate_check",
     "critical_point",
     "dense",
     "descent_plan",
@@ -185,6 +199,13 @@ __all__ = [
     "mse_predict",
     "multi_input_recursion",
     "multisphere",
+    "mup_adam",
+    "mup_adamw",
+    "mup_attention_scale",
+    "mup_factors",
+    "mup_multiply",
+    "mup_rescale_init",
+    "mup_sgd",
     "mutual_information",
     "nearby_inputs",
     "network_gram",
@@ -213,6 +234,7 @@ __all__ = [
     "residual_recursion",
     "residual_weight_for_depth",
     "scale_by_layer_rates",
+    "scale_by_mup",
     "serial",
     "sign_dual",
     "sine_dual",

@@ -3,7 +3,7 @@
 An axis whose size differs between the base model and the model is a width. With the ratios m_in and m_out of a
 leaf's widths among its inputs and outputs, and the base model's numbers as 1,
 
-                                   std of init   multiplier   rate, Adam   rate, SGD      gradient
+                                   std of init   multiplier   rate, Adam   rate, SGD      size of gradient
     input, embedding, bias, gain   1             1            1            m_out          1 / m_out
     hidden                         m_in^(-1/2)   1            1 / m_in     m_out / m_in   1 / m_out
     readout                        1             1 / m_in     1            m_in           1 / m_in
