@@ -264,7 +264,7 @@ def perceptron_model(optimizer, parametrization):
     return model
 
 
-check = functools.partial(iw.coordinate_check, jax.random.key(0), widths=(64, 256, 1024), steps=3, seeds=8)
+check = functools.partial(iw.coordinate_check, jax.random.key(0), widths=(64, 256, 512), steps=3, seeds=4)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -279,10 +279,10 @@ def test_the_check_passes_under_mup_and_fails_under_standard_parametrization(opt
 
 
 def test_the_output_may_shrink_before_the_first_step_only():
-    report = check(perceptron_model("adam", "random readout"))
-    np.testing.assert_allclose(report.slopes["output"].size[0], -0.5, atol=0.15)
+    small = functools.partial(check, perceptron_model("adam", "random readout"), widths=(64, 512), steps=1, seeds=8)
+    report, strict = small(), small(outputs=())
+    np.testing.assert_allclose(report.slopes["output"].size[0], -0.5, atol=0.2)
     assert not any("at step 0" in words for words in report.failures)
-    strict = check(perceptron_model("adam", "random readout"), outputs=())
     assert any(words.startswith("output at step 0: shrinks as width^-0.") for words in strict.failures)
 
 
@@ -313,12 +313,12 @@ FACTORS = iw.mup_factors({"w": (2, 2)}, {"w": (4, 4)})
         (
             lambda: iw.mup_factors({"a": (2,)}, {"a": (2,), "b": (2,)}),
             ValueError,
-            "base_shapes must be .* got none at b",
+            "base_shapes must .* none at b",
         ),
         (
             lambda: iw.mup_factors({"a": (2, 2)}, {"a": (2,)}),
             ValueError,
-            "base_shapes at a must be of the rank of shapes",
+            "at a must be of the rank of shapes",
         ),
         (lambda: iw.mup_factors({"a": (2, 0)}, {"a": (2, 2)}), ValueError, "without a size 0"),
         (lambda: iw.mup_factors({"a": "x"}, {"a": (2, 2)}), TypeError, "base_shapes at a must be an array or a shape"),
