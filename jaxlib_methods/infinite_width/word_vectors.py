@@ -2,9 +2,10 @@
 
     h = mean over the context of U_w,      f_j = V_j . h,      loss = - log sigmoid(f_0) - sum_(j > 0) log sigmoid(-f_j)
 
-for the word in the middle (j = 0) and words drawn at random. A step reads and moves the rows of these words alone, each
-after a decay by 1 - rate * weight_decay. Width n starts from entries of U uniform with variance 1 / n and V = 0; the
-limit n -> infinity from U = I and V = 0, of width the size of the vocabulary, under the same steps.
+for the word in the middle (j = 0) and words drawn at random. A step reads and moves the rows of these words alone, and
+each touch of a row takes from it rate * weight_decay of what it was. Width n starts from entries of U uniform with
+variance 1 / n and V = 0; the limit n -> infinity from U = I and V = 0, of width the size of the vocabulary, under the
+same steps.
 
 Mikolov et al., "Distributed Representations of Words and Phrases", 2013; Yang and Hu, "Feature Learning in
 Infinite-Width Neural Networks", 2020, section 8.1.
@@ -103,7 +104,8 @@ def cbow_step(
     there = (targets >= 0) & (counts > 0)[:, None]
     context, targets = jnp.where(near, context, v), jnp.where(there, targets, v)  # v is dropped
     share = (1 / jnp.maximum(counts, 1)).astype(dtype)
-    hidden = share[:, None] * jnp.sum(vectors.inner.at[context].get(mode="fill", fill_value=0), 1)
+    inner = vectors.inner.at[context].get(mode="fill", fill_value=0)
+    hidden = share[:, None] * jnp.sum(inner, 1)
     outer = vectors.outer.at[targets].get(mode="fill", fill_value=0)
     f = jnp.einsum("bkn,bn->bk", outer, hidden)
     sign = jnp.where(jnp.arange(f.shape[1]) == 0, 1, -1).astype(dtype)[None]
@@ -112,14 +114,12 @@ def cbow_step(
     rate = jnp.asarray(rate, dtype)
     back = share[:, None] * jnp.einsum("bk,bkn->bn", chi, outer)
 
-    def move(table: Array, words: Array, gradients: Array) -> Array:
-        if weight_decay:
-            table = table.at[words].multiply(1 - rate * weight_decay, mode="drop")
-        return table.at[words].add(-rate * gradients, mode="drop")
+    def move(table: Array, words: Array, rows: Array, gradients: Array) -> Array:
+        return table.at[words].add(-rate * (gradients + weight_decay * rows), mode="drop")
 
     moved = WordVectors(
-        move(vectors.inner, context, jnp.broadcast_to(back[:, None], (*context.shape, back.shape[1]))),
-        move(vectors.outer, targets, chi[:, :, None] * hidden[:, None]),
+        move(vectors.inner, context, inner, jnp.broadcast_to(back[:, None], inner.shape)),
+        move(vectors.outer, targets, outer, chi[:, :, None] * hidden[:, None]),
     )
     return moved, loss
 

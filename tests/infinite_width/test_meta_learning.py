@@ -158,7 +158,7 @@ def test_kernels_are_those_of_wide_networks():
             lambda: iw.kernel_maml_step(
                 lambda x, y: x @ y.T, loss, iw.kernel_maml_init(9, 6, 3), TASKS, rate=1.0, inner_rate=1.0
             ),
-            "state.count",
+            "state.used",
         ),
     ],
 )

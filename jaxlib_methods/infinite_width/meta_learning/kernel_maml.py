@@ -30,11 +30,11 @@ Kernel = Callable[[Array, Array], Array]
 
 
 class KernelMaml(NamedTuple):
-    """A function: anchors with their coefficients, and how many rows have been appended."""
+    """A function: anchors with their coefficients, and how many rows appended steps have used."""
 
     anchors: Float[Array, "k d"]
     coefficients: Float[Array, "k o"]
-    count: Int[Array, ""]
+    used: Int[Array, ""]
 
 
 def one_hidden_layer_kernel(
@@ -180,15 +180,15 @@ def kernel_maml_step(
       clip: largest norm of the gradient, as a function; None for no limit.
 
     Raises:
-      ValueError: as `kernel_maml_predict`, or if the capacity is known to be exceeded. Where the count is not known,
-        under `jit`, the coefficients become NaN instead.
+      ValueError: as `kernel_maml_predict`, or if the capacity is known to be exceeded. Where that is not known, under
+        `jit`, the coefficients become NaN instead.
 
     Cost: as `kernel_maml_predict`, and a kernel of all queries with each other.
 
     >>> x, y = jnp.ones((1, 1, 2)), jnp.ones((1, 1, 1))
     >>> error, start = lambda f, y: jnp.sum((f - y) ** 2) / 2, kernel_maml_init(4, 2, 1)
     >>> state, _ = kernel_maml_step(lambda x, y: x @ y.T, error, start, Tasks(x, y, x, y), rate=1.0, inner_rate=0.25)
-    >>> state.coefficients.tolist(), int(state.count)
+    >>> state.coefficients.tolist(), int(state.used)
     ([[0.5], [0.0], [0.0], [0.0]], 1)
     """
     outputs = kernel_maml_predict(kernel, loss, state, tasks, inner_rate=inner_rate, inner_steps=inner_steps)
@@ -200,13 +200,13 @@ def kernel_maml_step(
     capacity = len(state.anchors)
     if slots is None:
         room = "at most the capacity minus the rows of one step"
-        require_known("state.count", state.count, lambda count: count + len(x) <= capacity, room)
-        count = state.count + len(x)
-        chi = jnp.where(count <= capacity, chi, jnp.nan)
-        rows = jnp.minimum(state.count + jnp.arange(len(x)), capacity - 1)
+        require_known("state.used", state.used, lambda used: used + len(x) <= capacity, room)
+        used = state.used + len(x)
+        chi = jnp.where(used <= capacity, chi, jnp.nan)
+        rows = jnp.minimum(state.used + jnp.arange(len(x)), capacity - 1)
     else:
         slots = jnp.asarray(slots)
         require(slots.shape == tasks.query_x.shape[:2], "slots", f"shape {slots.shape}", "one row for each query")
-        count, rows = state.count, slots.reshape(-1)
+        used, rows = state.used, slots.reshape(-1)
     moved = jnp.asarray(state.coefficients).at[rows].add(-jnp.asarray(rate, chi.dtype) * chi)
-    return KernelMaml(jnp.asarray(state.anchors).at[rows].set(x), moved, count), outputs
+    return KernelMaml(jnp.asarray(state.anchors).at[rows].set(x), moved, used), outputs

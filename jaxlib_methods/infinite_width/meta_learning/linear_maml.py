@@ -11,7 +11,7 @@ parameters; exact, for the limit and at any width.
 Derived from Yang and Hu, "Feature Learning in Infinite-Width Neural Networks", 2020, section 8.2.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -100,14 +100,14 @@ def linear_maml_step(
     >>> linear_maml_step(error, outer, start, Tasks(x, y, x, y), inner_rate=0.1)[1].shape
     (4, 1, 1)
     """
-    params: LinearNet = state.params
+    params: Any = state.params
     adapted = _adapt(loss, params, tasks, inner_rate, inner_steps, bias_alpha)
     query = adapted._replace(hidden=adapted.hidden[:, tasks.support_x.shape[1] :])
     outputs = jax.vmap(_outputs)(query)
     chi = jax.vmap(jax.grad(loss))(outputs, tasks.query_y)
     back = jnp.einsum("tqo,ton->tqn", chi, query.outer)
     alpha = jnp.asarray(bias_alpha, chi.dtype)
-    gradient = LinearNet(
+    gradient: Any = LinearNet(
         jnp.einsum("tqn,tqd->nd", back, tasks.query_x),
         jnp.einsum("tqo,tqn->on", chi, query.hidden),
         None if params.hidden_bias is None else alpha * jnp.sum(back, (0, 1)),
