@@ -83,38 +83,43 @@ def abc_classify(a: Sequence[Exponent], b: Sequence[Exponent], c: Exponent | Seq
     >>> report.r, report.kernel, report.ntk_layers
     (Fraction(1, 2), True, (1, 2, 3))
     """
-    a, b, rates = check_abc(a, b, c)
-    exact = not any(isinstance(value, float) for value in (*a, *b, *rates))
+    given = check_abc(a, b, c)
+    exact = not any(isinstance(value, float) for values in given for value in values)
     tolerance = Fraction(0) if exact else TOLERANCE
-    a, b, rates = (tuple(map(Fraction, values)) for values in (a, b, rates))
+    multiplier, deviation, rates = ([Fraction(value) for value in values] for values in given)
+    last = len(rates)
     is_equal = lambda value, other: abs(value - other) <= tolerance
     is_least = lambda value, least: value >= least - tolerance
-    start, move = a[-1] + b[-1], 2 * a[-1] + rates[-1]
+    start, move = multiplier[-1] + deviation[-1], 2 * multiplier[-1] + rates[-1]
     first = lambda l: int(l == 0)
-    hidden = range(len(a) - 1)
-    r_layer = tuple(min(start, move) + rates[l] - 1 + 2 * a[l] + first(l) for l in hidden)
+    hidden = range(last - 1)
+    r_layer = tuple(min(start, move) + rates[l] - 1 + 2 * multiplier[l] + first(l) for l in hidden)
     r = min(r_layer)
 
     conditions = [
-        (is_equal(a[0] + b[0], 0), "a_1 + b_1 must be 0, for h^1 of order one", a[0] + b[0]),
+        (
+            is_equal(multiplier[0] + deviation[0], 0),
+            "a_1 + b_1 must be 0, for h^1 of order one",
+            multiplier[0] + deviation[0],
+        ),
         *(
             (
-                is_equal(a[l] + b[l], Fraction(1, 2)),
+                is_equal(multiplier[l] + deviation[l], Fraction(1, 2)),
                 f"a_{l + 1} + b_{l + 1} must be 1/2, for h^{l + 1} of order one",
-                a[l] + b[l],
+                multiplier[l] + deviation[l],
             )
             for l in hidden[1:]
         ),
         (
             is_least(start, Fraction(1, 2)),
-            f"a_{len(a)} + b_{len(a)} must be at least 1/2, for f_0 not to diverge",
+            f"a_{last} + b_{last} must be at least 1/2, for f_0 not to diverge",
             start,
         ),
         (is_least(r, 0), "r must be at least 0, for features not to diverge in training", r),
-        (is_least(move, 1), f"2 a_{len(a)} + c must be at least 1, for the readout not to move f too far", move),
+        (is_least(move, 1), f"2 a_{last} + c must be at least 1, for the readout not to move f too far", move),
         (
             is_least(start + r, 1),
-            f"a_{len(a)} + b_{len(a)} + r must be at least 1, for features not to move f too far",
+            f"a_{last} + b_{last} + r must be at least 1, for features not to move f too far",
             start + r,
         ),
     ]
@@ -125,16 +130,16 @@ def abc_classify(a: Sequence[Exponent], b: Sequence[Exponent], c: Exponent | Seq
     nontrivial = stable and (is_equal(start + r, 1) or is_equal(move, 1))
     feature_learning = nontrivial and is_equal(r, 0)
     kernel = nontrivial and not feature_learning
-    inside = [is_equal(2 * start + 2 * a[l] + first(l) + rates[l], 2) for l in hidden]
+    inside = [is_equal(2 * start + 2 * multiplier[l] + first(l) + rates[l], 2) for l in hidden]
     maximal = [is_equal(value, 0) for value in r_layer]
     layers = lambda which, condition: tuple(
         l + 1 for l, holds in enumerate([*which, is_equal(move, 1)]) if condition and holds
     )
-    given = (lambda value: value) if exact else float
+    number = (lambda value: value) if exact else float
     output = "gaussian process" if is_equal(start, Fraction(1, 2)) else "zero"
     return AbcReport(
-        r=given(r),
-        r_layer=tuple(map(given, r_layer)),
+        r=number(r),
+        r_layer=tuple(map(number, r_layer)),
         stable_init=stable_init,
         stable=stable,
         nontrivial=nontrivial,

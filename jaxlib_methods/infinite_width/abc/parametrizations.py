@@ -104,7 +104,7 @@ def check_abc(
 
 def per_layer(name: str, values: Exponent | Sequence[Exponent], layers: int) -> tuple[Exponent, ...]:
     """One exponent a layer, as an integer, fraction or float."""
-    several = [values] * layers if isinstance(values, Real) else list(values)
+    several = list(values) if isinstance(values, Sequence) else [values] * layers
     require(len(several) == layers, name, f"{len(several)} exponents", f"one exponent for each of {layers} layers")
     return tuple(_exponent(name, value) for value in several)
 

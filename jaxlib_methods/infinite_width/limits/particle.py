@@ -59,7 +59,7 @@ class ParticleLimit(NamedTuple):
     first: Float[Array, "d M"]
     hidden: tuple[ParticleMatrix, ...]
     readout: Float[Array, "k M"]
-    count: Int[Array, ""]
+    samples: Int[Array, ""]
     key: Key[Array, ""]
 
 
@@ -101,7 +101,7 @@ def particle_limit_init(
     buffer, gram = jnp.zeros((capacity, particles), dtype), jnp.zeros((capacity, capacity), dtype)
     return ParticleLimit(
         jax.random.normal(first, (inputs, particles), dtype),
-        tuple(ParticleMatrix(*[buffer] * 4, gram, gram, gram[0]) for _ in range(depth - 1)),
+        tuple(ParticleMatrix(buffer, buffer, buffer, buffer, gram, gram, gram[0]) for _ in range(depth - 1)),
         jax.random.normal(readout, (outputs, particles), dtype),
         jnp.zeros((), jnp.int32),
         later,
@@ -158,7 +158,8 @@ def particle_limit_step(
         require(axis in mesh.axis_names, "axis", repr(axis), "an axis of the mesh")
         size = mesh.shape[axis]
         require(particles % size == 0, "particles", particles, f"a multiple of the {size} devices of the axis")
-        split, whole = P(None, axis), P()
+        split: Any = P(None, axis)
+        whole: Any = P()
         matrix = ParticleMatrix(split, split, split, split, whole, whole, whole)
         specs: Any = ParticleLimit(split, (matrix,) * len(state.hidden), split, whole, whole)
         local = lambda s, x, eta, noise: _step(s, x, eta, noise, cotangent, activation, particles, axis)
@@ -206,9 +207,9 @@ def _step(state, x, eta, noise, cotangent, activation, particles, axis):
         return (tuple(new), k + 1), tuple(h)
 
     # theta of the forward pass needs E[G' x], that of the backward pass E[G y]; updates need E[X x] and E[Y y].
-    (hidden, count), h = jax.lax.scan(forward, (state.hidden, state.count), (x, noise[0]))
+    (hidden, count), h = jax.lax.scan(forward, (state.hidden, state.samples), (x, noise[0]))
     last = activation(h[-1])
-    f = mean(last[:, None], state.readout[None]) * (state.count > 0) + rows
+    f = mean(last[:, None], state.readout[None]) * (state.samples > 0) + rows
     chi = cotangent(f)
     require(chi.shape == f.shape, "cotangent(f)", f"shape {chi.shape}", f"of shape {f.shape}, as f")
 
@@ -239,12 +240,12 @@ def _step(state, x, eta, noise, cotangent, activation, particles, axis):
             dh.insert(0, pull(l, dx))
         return (tuple(hidden), k + 1), tuple(dh)
 
-    (hidden, _), dh = jax.lax.scan(backward, (hidden, state.count), (chi, h, noise[1]))
+    (hidden, _), dh = jax.lax.scan(backward, (hidden, state.samples), (chi, h, noise[1]))
     if hidden:
         capacity = hidden[0].rates.shape[0]
         eta = jnp.where(count <= capacity, eta, jnp.nan)
         at = jnp.arange(capacity)
-        met = (at >= state.count) & (at < count)
+        met = (at >= state.samples) & (at < count)
         hidden = tuple(matrix._replace(rates=jnp.where(met, eta, matrix.rates)) for matrix in hidden)
     return (
         ParticleLimit(
