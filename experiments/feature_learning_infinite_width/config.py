@@ -8,11 +8,11 @@ class Coordinates:
     """The coordinate check: widths of each network, training steps, seeds; `base` is the narrowest width."""
 
     perceptron_widths: tuple[int, ...] = (64, 128, 256, 512)
-    convolutional_widths: tuple[int, ...] = (32, 64, 128)
-    transformer_widths: tuple[int, ...] = (32, 64, 128, 256)
+    convolutional_widths: tuple[int, ...] = (16, 32, 64)
+    transformer_widths: tuple[int, ...] = (32, 64, 128)
     steps: int = 4
     seeds: int = 4
-    batch: int = 16
+    batch: int = 8
     rate: float = 2**-7
 
 

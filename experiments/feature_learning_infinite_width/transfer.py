@@ -35,7 +35,7 @@ def transfer(config, context: Context, key) -> Transfers:
 
 
 def digit_losses(sizes, context: Context, key) -> dict[str, np.ndarray]:
-    """Loss on all digits, each pixel standardized, of a perceptron with two hidden layers and a readout that starts at 0."""
+    """Loss on all digits, each pixel standardized, of a perceptron whose readout starts at 0."""
     data = context.data("digits")
     x = np.concatenate([data.train_x, data.test_x]).reshape(-1, 64)
     x = jnp.asarray((x - x.mean(0)) / np.maximum(x.std(0), 1e-6), jnp.float32)
