@@ -171,13 +171,13 @@ def test_particles_of_one_hidden_layer_are_the_mean_field_network(x64):
 @pytest.mark.parametrize("depth", [2, 3])
 def test_linear_particles_follow_the_exact_limit(depth, x64):
     """10,000 particles, batches of 3 and 2 outputs: the mean of 8 keys within 6 errors, and a bias of 10 / M."""
-    x, y = batches()
+    x, y = batches(steps=3)
     exact = iw.deep_linear_limit_init(inputs=2, outputs=2, depth=depth, capacity=12, dtype="float64")
     _, f = linear_path(exact, x, y, 0.1)
 
     def run(key):
         state = iw.particle_limit_init(
-            key, particles=10_000, inputs=2, outputs=2, depth=depth, capacity=12, dtype="float64"
+            key, particles=10_000, inputs=2, outputs=2, depth=depth, capacity=9, dtype="float64"
         )
         return particle_path(state, x, y, 0.1, activation=lambda h: h)[1]
 

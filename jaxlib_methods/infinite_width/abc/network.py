@@ -141,8 +141,8 @@ def abc_shardings(
       ValueError: if the mesh has no such axis.
 
     >>> mesh = jax.make_mesh((1,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
-    >>> [s.spec for s in abc_shardings((jnp.ones((3, 8)), jnp.ones((8, 1))), mesh=mesh)]
-    [PartitionSpec(None, 'model'), PartitionSpec('model', None)]
+    >>> [tuple(s.spec) for s in abc_shardings((jnp.ones((3, 8)), jnp.ones((8, 1))), mesh=mesh)]
+    [(None, 'model'), ('model', None)]
     """
     require(axis in mesh.axis_names, "axis", repr(axis), "an axis of the mesh")
     width = params[0].shape[1]
