@@ -11,13 +11,13 @@ from experiments.feature_learning_infinite_width.config import PRESETS, Config
 from experiments.feature_learning_infinite_width.coordinates import (
     coordinate_claims,
     coordinate_figures,
-    coordinates,
+    coordinate_reports,
 )
 from experiments.feature_learning_infinite_width.transfer import (
     Transfers,
-    transfer,
     transfer_claims,
     transfer_figures,
+    transfer_losses,
 )
 from experiments.harness import Claim, Context
 from jaxlib_methods.infinite_width import CoordinateReport
@@ -37,9 +37,9 @@ class Result(NamedTuple):
 def run(config: Config, context: Context) -> Result:
     keys = jax.random.split(context.key, 2)
     with context.section("coordinates"):
-        checked = coordinates(config, context, keys[0])
+        checked = coordinate_reports(config, context, keys[0])
     with context.section("transfer"):
-        return Result(checked, transfer(config, context, keys[1]))
+        return Result(checked, transfer_losses(config, context, keys[1]))
 
 
 def claims(config: Config, result: Result) -> list[Claim]:

@@ -12,7 +12,7 @@ KINDS = ("perceptron", "convolutional", "transformer")
 NAMES = {"mup": "muP", "standard": "standard"}
 
 
-def coordinates(config, context: Context, key) -> dict[str, dict[str, CoordinateReport]]:
+def coordinate_reports(config, context: Context, key) -> dict[str, dict[str, CoordinateReport]]:
     """Reports by network and parametrization ("mup", "standard"); the base is the narrowest width."""
     sizes, digits = config.coordinates, context.data("digits")
     images, labels = jnp.asarray(digits.train_x[: sizes.batch]), jnp.asarray(digits.train_y[: sizes.batch])

@@ -25,7 +25,7 @@ class Transfers(NamedTuple):
     text: dict[str, np.ndarray] | str
 
 
-def transfer(config, context: Context, key) -> Transfers:
+def transfer_losses(config, context: Context, key) -> Transfers:
     digits_key, text_key = jax.random.split(key)
     digits = digit_losses(config.transfer, context, digits_key)
     try:
