@@ -64,8 +64,9 @@ class Network(nnx.Module):
 
 # %%
 def model(width, base):
-    apply, params, rest = nnx_functional(Network(width, nnx.Rngs(0)))
-    factors = mup_factors(nnx_functional(Network(base, nnx.Rngs(0)))[1], params)
+    shapes = lambda n: nnx_functional(nnx.eval_shape(lambda: Network(n, nnx.Rngs(0))))
+    apply, params, rest = shapes(width)
+    factors = mup_factors(shapes(base)[1], params)
 
     def init(key):
         fresh = nnx_functional(Network(width, nnx.Rngs(key)))[1]

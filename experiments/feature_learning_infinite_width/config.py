@@ -8,11 +8,12 @@ class Coordinates:
     """The coordinate check: widths of each network, training steps, seeds; `base` is the narrowest width."""
 
     perceptron_widths: tuple[int, ...] = (64, 128, 256, 512)
-    convolutional_widths: tuple[int, ...] = (16, 32, 64)
-    transformer_widths: tuple[int, ...] = (32, 64, 128)
+    convolutional_widths: tuple[int, ...] = (32, 64, 128)
+    transformer_widths: tuple[int, ...] = (64, 128, 256)
     steps: int = 4
-    seeds: int = 4
+    seeds: int = 8
     batch: int = 8
+    context: int = 8
     rate: float = 2**-7
 
 
@@ -48,7 +49,6 @@ PRESETS = {
             perceptron_widths=(64, 256, 1024, 4096),
             convolutional_widths=(64, 128, 256, 512),
             transformer_widths=(64, 256, 1024, 4096),
-            seeds=8,
         ),
         transfer=Transfer(
             text_widths=(64, 256, 1024, 4096),

@@ -16,8 +16,9 @@ def coordinate_reports(config, context: Context, key) -> dict[str, dict[str, Coo
     """Reports by network and parametrization ("mup", "standard"); the base is the narrowest width."""
     sizes, digits = config.coordinates, context.data("digits")
     images, labels = jnp.asarray(digits.train_x[: sizes.batch]), jnp.asarray(digits.train_y[: sizes.batch])
-    tokens = jnp.asarray(np.round((digits.train_x[: sizes.batch].reshape(sizes.batch, 64)[:, 16:49] + 1) * 8), int)
     flat = images.reshape(sizes.batch, -1)
+    grey = jnp.round((flat[:, 16 : 17 + sizes.context] + 1) * 8)  # pixels of two rows, as the tokens 0 to 16
+    tokens = grey.astype(jnp.int32)
     batches = {
         "perceptron": (flat, labels),
         "convolutional": (images, labels),

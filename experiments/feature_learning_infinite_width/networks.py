@@ -43,12 +43,12 @@ class Perceptron(nnx.Module):
 
 
 class Convolutional(nnx.Module):
-    """Three convolutions, two of them with stride 2, and the mean over positions."""
+    """Three convolutions with stride 2, and the mean over positions."""
 
     def __init__(self, width: int, *, channels: int = 1, outputs: int = 10, rngs: nnx.Rngs):
         """Draws all weights."""
         layer = functools.partial(nnx.Conv, kernel_init=nnx.initializers.he_normal(), rngs=rngs)
-        self.first = layer(channels, width, (3, 3))
+        self.first = layer(channels, width, (3, 3), strides=2)
         self.second = layer(width, 2 * width, (3, 3), strides=2)
         self.third = layer(2 * width, 2 * width, (3, 3), strides=2)
         self.head = nnx.Linear(2 * width, outputs, rngs=rngs)
@@ -125,8 +125,8 @@ def network(kind: str, width: int, base: int, **sizes) -> tuple[Callable, Callab
     Returns:
       `init(key) -> params`, `apply(params, x) -> (outputs, activations)`, `optimizer(rate)` of Adam.
     """
-    raw, params, rest = nnx_functional(build(kind, width, base, jax.random.key(0), **sizes))
-    narrow = nnx_functional(build(kind, base, base, jax.random.key(0), **sizes))[1]
+    shapes = lambda n: nnx_functional(nnx.eval_shape(lambda: build(kind, n, base, jax.random.key(0), **sizes)))
+    (raw, params, rest), narrow = shapes(width), shapes(base)[1]
     factors = mup_factors(narrow, params)
     zero = ZERO.get(kind, ["head/*"])
 

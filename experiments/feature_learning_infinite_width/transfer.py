@@ -15,6 +15,7 @@ from jaxlib_methods.runtime import DataError, data_path
 
 PARAMETRIZATIONS = {"mup": "muP", "standard": "standard"}
 STORED = {"mup": (-6, -5, -5), "standard": (-6, -6, -7)}
+LEVEL = 0.005
 STORED_LOSSES = {"mup": (0.0244, 0.0195, 0.0173), "standard": (0.0244, 0.0017, 0.0001)}
 
 
@@ -45,9 +46,7 @@ def digit_losses(sizes, context: Context, key) -> dict[str, np.ndarray]:
         rows = jax.random.choice(key, len(x), (min(sizes.batch, len(x)),), replace=False)
         return x[rows], y[rows]
 
-    return _sweep(
-        sizes.widths, sizes.exponents, sizes.steps, "perceptron", {}, batch, lambda last: (x, y), context, key
-    )
+    return _sweep(sizes.widths, sizes.exponents, sizes.steps, "perceptron", {}, batch, (x, y), context, key)
 
 
 def text_losses(sizes, context: Context, key) -> dict[str, np.ndarray]:
@@ -67,8 +66,9 @@ def text_losses(sizes, context: Context, key) -> dict[str, np.ndarray]:
 
 
 def _sweep(widths, exponents, steps, kind, sizes, batch, final, context, key) -> dict[str, np.ndarray]:
-    """Losses (width, rate) by parametrization: at the end on the batch `final` gives, or the mean of the last tenth."""
+    """Losses (width, rate) by parametrization: at the end on the batch `final`, or the mean of the last tenth."""
     rates = 2.0 ** jnp.array(exponents, jnp.float32)
+    batches = jax.jit(lambda keys: jax.lax.map(batch, keys))(jax.random.split(jax.random.fold_in(key, 1), steps))
     jobs = [(name, width) for name in PARAMETRIZATIONS for width in widths]
     losses: dict[str, list[np.ndarray]] = {name: [] for name in PARAMETRIZATIONS}
     for name, width in context.progress(jobs, f"rates of the {kind}"):
@@ -78,26 +78,38 @@ def _sweep(widths, exponents, steps, kind, sizes, batch, final, context, key) ->
         init, apply, optimizer = network(kind, width, widths[0] if name == "mup" else width, **sizes)
         loss = lambda params, x, y, apply=apply: cross_entropy(apply(params, x)[0], y)
 
-        def train(rate, init=init, loss=loss, optimizer=optimizer):
+        def train(rate, batches, init=init, loss=loss, optimizer=optimizer):
             params, transform = init(key), optimizer(rate)
 
-            def step(carry, key):
+            def step(carry, batch):
                 params, state = carry
-                value, gradient = jax.value_and_grad(loss)(params, *batch(key))
+                value, gradient = jax.value_and_grad(loss)(params, *batch)
                 updates, state = transform.update(gradient, state, params)
                 return (optax.apply_updates(params, updates), state), value
 
-            keys = jax.random.split(jax.random.fold_in(key, 1), steps)
-            (params, _), values = jax.lax.scan(step, (params, transform.init(params)), keys)
-            return values[-max(1, steps // 10) :].mean() if final is None else loss(params, *final(None))
+            (params, _), values = jax.lax.scan(step, (params, transform.init(params)), batches)
+            return values[-max(1, steps // 10) :].mean() if final is None else loss(params, *final)
 
-        losses[name].append(np.asarray(jax.jit(lambda rates, train=train: jax.lax.map(train, rates))(rates)))
+        sweep = jax.jit(lambda rates, batches, train=train: jax.lax.map(lambda rate: train(rate, batches), rates))
+        losses[name].append(np.asarray(sweep(rates, batches)))
     return {name: np.stack(found) for name, found in losses.items()}
 
 
 def best_exponents(exponents, losses: np.ndarray) -> list[int]:
     """Logarithm to base 2 of the best rate at each width."""
     return [exponents[i] for i in np.argmin(np.where(np.isfinite(losses), losses, np.inf), axis=1)]
+
+
+def level_exponents(exponents, losses: np.ndarray) -> np.ndarray:
+    """Logarithm to base 2 of the least rate that reaches the level at each width, between those tried."""
+    found = []
+    for curve in np.log(losses):
+        reached = int(np.argmax(curve < np.log(LEVEL)))
+        before, after = curve[reached - 1], curve[reached]
+        share = (before - np.log(LEVEL)) / (before - after)
+        inside = reached > 0 and curve[reached] < np.log(LEVEL)
+        found.append(exponents[reached - 1] + share if inside else np.nan)
+    return np.array(found)
 
 
 def transfer_claims(config, result) -> list[Claim]:
@@ -126,6 +138,17 @@ def transfer_claims(config, result) -> list[Claim]:
                 expected=STORED_LOSSES[name],
                 measured=digits[name][:, at],
                 factor=2.0,
+            )
+        )
+        shift = {"mup": 0.0, "standard": -1.5}[name]
+        claims.append(
+            claim(
+                Claim.close,
+                f"digits-shift-{name}",
+                f"Octaves by which the rate that reaches a loss of {LEVEL:g} moves at each fourfold width under {words}.",
+                expected=shift,
+                measured=np.diff(level_exponents(sizes.exponents, digits[name])),
+                tolerance=0.5,
             )
         )
     spread = text if isinstance(text, str) else _moved(sizes.text_exponents, text["mup"])
