@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Coordinates:
-    """The coordinate check: widths of each network, training steps, seeds; `base` is the narrowest width."""
+    """The coordinate check: base width of muP, widths of each network, training steps, seeds, and the base's rate."""
 
-    perceptron_widths: tuple[int, ...] = (64, 128, 256, 512)
+    base: int = 32
+    perceptron_widths: tuple[int, ...] = (64, 256, 1024)
     convolutional_widths: tuple[int, ...] = (32, 64, 128)
-    transformer_widths: tuple[int, ...] = (64, 128, 256)
-    steps: int = 4
-    seeds: int = 8
+    transformer_widths: tuple[int, ...] = (128, 256, 512)
+    steps: int = 3
+    seeds: int = 16
     batch: int = 8
     context: int = 8
     rate: float = 2**-7

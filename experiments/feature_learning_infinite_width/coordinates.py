@@ -13,7 +13,7 @@ NAMES = {"mup": "muP", "standard": "standard"}
 
 
 def coordinate_reports(config, context: Context, key) -> dict[str, dict[str, CoordinateReport]]:
-    """Reports by network and parametrization ("mup", "standard"); the base is the narrowest width."""
+    """Reports by network and parametrization ("mup", "standard")."""
     sizes, digits = config.coordinates, context.data("digits")
     images, labels = jnp.asarray(digits.train_x[: sizes.batch]), jnp.asarray(digits.train_y[: sizes.batch])
     flat = images.reshape(sizes.batch, -1)
@@ -35,7 +35,7 @@ def check(sizes, key, kind, parametrization, x, y) -> CoordinateReport:
     widths = getattr(sizes, f"{kind}_widths")
 
     def model(width):
-        base = widths[0] if parametrization == "mup" else width
+        base = sizes.base if parametrization == "mup" else width
         init, apply, optimizer = network(kind, width, base)
 
         def loss(params):
