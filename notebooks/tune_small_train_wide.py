@@ -15,8 +15,8 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/<org>/jaxlib_methods/blob/main/notebooks/tune_small_train_wide.ipynb)
 #
-# The best learning rate of a network moves as the network grows. Under the maximal update parametrization (muP) it stays:
-# tune a narrow model, and train the wide one with the same rate. Here with a flax model, which is not changed at all.
+# The best learning rate of a network moves as the network grows. Under the maximal update parametrization (muP) it
+# stays: tune a narrow model, and train the wide one with the same rate. Here with a flax model, which is not changed.
 
 # %%
 import subprocess

@@ -9,8 +9,8 @@ class Coordinates:
 
     base: int = 32
     perceptron_widths: tuple[int, ...] = (64, 256, 1024)
-    convolutional_widths: tuple[int, ...] = (32, 64, 128)
-    transformer_widths: tuple[int, ...] = (128, 256, 512)
+    convolutional_widths: tuple[int, ...] = (32, 128)
+    transformer_widths: tuple[int, ...] = (128, 512)
     steps: int = 3
     seeds: int = 16
     batch: int = 8

@@ -145,7 +145,7 @@ def transfer_claims(config, result) -> list[Claim]:
             claim(
                 Claim.close,
                 f"digits-shift-{name}",
-                f"Octaves by which the rate that reaches a loss of {LEVEL:g} moves at each fourfold width under {words}.",
+                f"Octaves by which the rate of loss {LEVEL:g} moves at each fourfold width under {words}.",
                 expected=shift,
                 measured=np.diff(level_exponents(sizes.exponents, digits[name])),
                 tolerance=0.5,
@@ -189,14 +189,14 @@ def transfer_figures(config, result):
             ("text", result.transfer.text, sizes.text_widths, sizes.text_exponents, "last losses on text, nats a byte")
         )
     for part, losses, widths, exponents, label in parts:
-        figure, panels = new_figure("learning rate, logarithm to base 2", label, panels=2, log="y")
+        log = "y" if part == "digits" else False
+        figure, panels = new_figure("learning rate, logarithm to base 2", label, panels=2, log=log)
         for axes, (name, words) in zip(panels, PARAMETRIZATIONS.items(), strict=True):
             for i, (width, curve) in enumerate(zip(widths, losses[name], strict=True)):
                 axes.plot(exponents, curve, "o-", color=f"C{i}", label=f"width {width}")
                 best = best_exponents(exponents, curve[None])[0]
                 axes.plot(best, curve[exponents.index(best)], "*", color=f"C{i}", markersize=11)
             axes.set_title(words)
-            top = 3 * np.nanmax([losses[name][:, 0].max() for name in losses])
-            axes.set_ylim(max(1e-6, 0.7 * min(np.nanmin(losses[name]) for name in losses)), top)
+            axes.sharey(panels[0])
         panels[0].legend()
         yield f"transfer_{part}", figure

@@ -11,20 +11,18 @@ by the path of the leaf: no state, no memory, no communication, whatever the sha
 Yang et al., "Tensor Programs V", 2022, appendix B.3.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import ArrayLike, Float, PyTree
+from jaxtyping import PyTree
 
 from jaxlib_methods.infinite_width.mup.factors import leaf_factors, path_name
 from jaxlib_methods.numerics.checks import require
 
 __all__ = ["mup_adam", "mup_adamw", "mup_multiply", "mup_rescale_init", "mup_sgd", "scale_by_mup"]
-
-Rate = Float[ArrayLike, ""] | Callable[..., Float[ArrayLike, ""]]
 
 
 def scale_by_mup(factors: PyTree) -> optax.GradientTransformation:
@@ -43,7 +41,7 @@ def scale_by_mup(factors: PyTree) -> optax.GradientTransformation:
 
 
 def mup_sgd(
-    learning_rate: Rate,
+    learning_rate: optax.ScalarOrSchedule,
     factors: PyTree,
     *,
     momentum: float | None = None,
@@ -75,7 +73,7 @@ def mup_sgd(
 
 
 def mup_adam(
-    learning_rate: Rate, factors: PyTree, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+    learning_rate: optax.ScalarOrSchedule, factors: PyTree, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
     """Adam, the base model's `optax.adam` at equal shapes.
 
@@ -98,7 +96,7 @@ def mup_adam(
 
 
 def mup_adamw(
-    learning_rate: Rate,
+    learning_rate: optax.ScalarOrSchedule,
     factors: PyTree,
     *,
     b1: float = 0.9,
