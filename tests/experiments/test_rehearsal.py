@@ -37,9 +37,7 @@ pytestmark = pytest.mark.runs
 def start(tmp_path_factory):
     """`start(name, *module)` runs the experiment in the folder of that name, with `python -m MODULE`."""
     root = tmp_path_factory.mktemp("rehearsal")
-    surroundings = os.environ | {
-        "PYTHONPATH": str(Path(experiments.__file__).parents[1]),
-    }
+    surroundings = os.environ | {"PYTHONPATH": str(Path(experiments.__file__).parents[1])}
     children = []
 
     def begin(name, *module):
