@@ -155,7 +155,10 @@ def _newton(z: Array, y: Array, ridge: ArrayLike, weights: Array, iterations: in
         tried = odds[None] + scales[:, None] * product("np,p->n", z, direction)[None]
         fit = jnp.sum(weights[None] * (jax.nn.softplus(tried) - y[None] * tried), 1)
         length = jnp.sum((a[None] + scales[:, None] * direction[None]) ** 2, 1)
-        return a + scales[jnp.argmin(fit + ridge * length / 2)] * direction
+        loss = fit + ridge * length / 2
+        least = jnp.min(loss)
+        rounding = 10 * jnp.finfo(z.dtype).eps * least  # at the optimum only this tells the scales apart
+        return a + scales[jnp.argmax(loss <= least + rounding)] * direction
 
     return jax.lax.fori_loop(0, iterations, step, jnp.zeros(z.shape[1], z.dtype))
 
