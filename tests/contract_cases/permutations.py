@@ -57,7 +57,7 @@ CASES = {
         lambda p, x: iw.permutation_network_apply(p, jnp.asarray(x), weight_std=1.3), NETWORK, INPUTS, rows=(1,)
     ),
     "infinite_width.permutation_network_init": case(
-        lambda k: iw.permutation_network_init(k, 4, 6, parametrization="standard"), KEY, grad=False
+        lambda k: iw.permutation_network_init(k, 4, 6, parametrization="standard", dtype=jnp.float64), KEY, grad=False
     ),
     "infinite_width.permutation_network_train": case(
         lambda p, pi, rate: iw.permutation_network_train(p, jnp.asarray(pi), learning_rate=rate, steps=3),
