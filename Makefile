@@ -27,8 +27,8 @@ demo: $(READY)  ## the flagship experiment on embedded real data: claims, figure
 test: $(READY)  ## the whole suite
 	$(RUN) -m pytest -n 2 --dist loadfile
 
-test-unit: $(READY)  ## the library's tests, single- and eight-device, without whole experiment runs
-	$(RUN) -m pytest -n 2 --dist loadfile -m "not runs"
+test-unit: $(READY)  ## the library's tests, single- and eight-device, without whole experiment runs; TESTS=... for some
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not runs" $(TESTS)
 
 claims: $(READY)  ## every quick preset; fails on a failing claim
 	$(RUN) -m experiments run all --preset quick

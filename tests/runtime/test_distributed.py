@@ -89,7 +89,8 @@ def said_by_two(describe, *program):
     results = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results[0][1] + results[1][1]
     return [
-        [line for line in output.splitlines() if "Gloo" not in line and "peer" not in line] for output, _ in results
+        [line for line in output.splitlines() if line and "Gloo" not in line and "peer" not in line]
+        for output, _ in results
     ]
 
 
