@@ -1,5 +1,8 @@
 """Networks of infinite width: their kernels in closed form, what training makes of them, and how they learn."""
 
+from jaxlib_methods.infinite_width.abc.classification import AbcReport, abc_classify
+from jaxlib_methods.infinite_width.abc.network import AbcNetwork, AbcTaps, abc_mlp, abc_sgd, abc_shardings
+from jaxlib_methods.infinite_width.abc.parametrizations import AbcParametrization, abc_parametrization, abc_shift
 from jaxlib_methods.infinite_width.affine import Affine, conv, dense, local_conv
 from jaxlib_methods.infinite_width.criticality.activation_function import ActivationFunction, activation_function
 from jaxlib_methods.infinite_width.criticality.aspect_ratio import mutual_information, optimal_aspect_ratio
@@ -49,7 +52,46 @@ from jaxlib_methods.infinite_width.hierarchical_spectrum import (
     hierarchical_spectrum,
 )
 from jaxlib_methods.infinite_width.layer import Layer, identity, parallel, residual, serial
+from jaxlib_methods.infinite_width.limits.deep_linear import (
+    DeepLinearLimit,
+    LimitMatrix,
+    deep_linear_limit_apply,
+    deep_linear_limit_init,
+    deep_linear_limit_step,
+)
+from jaxlib_methods.infinite_width.limits.linear import (
+    LinearNet,
+    linear_limit_init,
+    linear_limit_sample,
+    linear_net_apply,
+    linear_net_init,
+)
+from jaxlib_methods.infinite_width.limits.particle import (
+    ParticleLimit,
+    ParticleMatrix,
+    particle_limit_init,
+    particle_limit_step,
+)
 from jaxlib_methods.infinite_width.linearized import linearize, taylor_expand
+from jaxlib_methods.infinite_width.meta_learning.kernel_maml import (
+    KernelMaml,
+    kernel_maml_init,
+    kernel_maml_predict,
+    kernel_maml_step,
+    one_hidden_layer_kernel,
+)
+from jaxlib_methods.infinite_width.meta_learning.linear_maml import linear_maml_predict, linear_maml_step
+from jaxlib_methods.infinite_width.meta_learning.maml import MamlState, Tasks, maml_init, maml_predict, maml_step
+from jaxlib_methods.infinite_width.mup.coordinate_check import CoordinateReport, Coordinates, coordinate_check
+from jaxlib_methods.infinite_width.mup.factors import MupFactor, mup_attention_scale, mup_factors
+from jaxlib_methods.infinite_width.mup.optimizers import (
+    mup_adam,
+    mup_adamw,
+    mup_multiply,
+    mup_rescale_init,
+    mup_sgd,
+    scale_by_mup,
+)
 from jaxlib_methods.infinite_width.network_kernel import KernelPair, network_gram, network_kernel
 from jaxlib_methods.infinite_width.no_closed_form import SampledKernel, batch_norm, kernel_from_samples, max_pool
 from jaxlib_methods.infinite_width.permutations.binary_inputs import (
@@ -101,12 +143,27 @@ from jaxlib_methods.infinite_width.smooth_duals import (
     sine_gaussian_dual,
 )
 from jaxlib_methods.infinite_width.taps import PLAIN, Taps
+from jaxlib_methods.infinite_width.word_vectors import (
+    WordVectors,
+    cbow_init,
+    cbow_limit_init,
+    cbow_step,
+    negative_samples,
+    shrunk_windows,
+)
 
 __all__ = [
     "PLAIN",
+    "AbcNetwork",
+    "AbcParametrization",
+    "AbcReport",
+    "AbcTaps",
     "ActivationFunction",
     "Affine",
+    "CoordinateReport",
+    "Coordinates",
     "CriticalPoint",
+    "DeepLinearLimit",
     "DescentPlan",
     "DualActivation",
     "EnsembleEstimate",
@@ -115,13 +172,20 @@ __all__ = [
     "FunctionValues",
     "HierarchicalExponents",
     "HierarchicalSpectrum",
+    "KernelMaml",
     "KernelPair",
     "Layer",
     "LayerRates",
     "LayerScales",
+    "LimitMatrix",
+    "LinearNet",
+    "MamlState",
     "MseDynamics",
     "MultiInputTheory",
+    "MupFactor",
     "NearbyInputs",
+    "ParticleLimit",
+    "ParticleMatrix",
     "PermutationNetwork",
     "PermutationPrediction",
     "PermutationStatistics",
@@ -131,16 +195,31 @@ __all__ = [
     "SingleInputTheory",
     "Susceptibilities",
     "Taps",
+    "Tasks",
     "TrainingEigenvalues",
     "VoteProbability",
+    "WordVectors",
+    "abc_classify",
+    "abc_mlp",
+    "abc_parametrization",
+    "abc_sgd",
+    "abc_shardings",
+    "abc_shift",
     "activation",
     "activation_function",
     "asymptotic_layer_rates",
     "avg_pool",
     "batch_norm",
     "binary_inputs",
+    "cbow_init",
+    "cbow_limit_init",
+    "cbow_step",
     "conv",
+    "coordinate_check",
     "critical_point",
+    "deep_linear_limit_apply",
+    "deep_linear_limit_init",
+    "deep_linear_limit_step",
     "dense",
     "descent_plan",
     "dntk_contraction",
@@ -171,12 +250,24 @@ __all__ = [
     "hierarchical_spectrum",
     "identity",
     "kernel_from_samples",
+    "kernel_maml_init",
+    "kernel_maml_predict",
+    "kernel_maml_step",
     "layer_contributions",
     "layer_norm",
     "layer_rate_tree",
     "limit_predictions",
+    "linear_limit_init",
+    "linear_limit_sample",
+    "linear_maml_predict",
+    "linear_maml_step",
+    "linear_net_apply",
+    "linear_net_init",
     "linearize",
     "local_conv",
+    "maml_init",
+    "maml_predict",
+    "maml_step",
     "max_learning_rate",
     "max_pool",
     "members_needed",
@@ -185,16 +276,27 @@ __all__ = [
     "mse_predict",
     "multi_input_recursion",
     "multisphere",
+    "mup_adam",
+    "mup_adamw",
+    "mup_attention_scale",
+    "mup_factors",
+    "mup_multiply",
+    "mup_rescale_init",
+    "mup_sgd",
     "mutual_information",
     "nearby_inputs",
+    "negative_samples",
     "network_gram",
     "network_kernel",
     "ntk_costs",
     "ntk_posterior",
     "ntk_product",
+    "one_hidden_layer_kernel",
     "optimal_aspect_ratio",
     "pair_matrix",
     "parallel",
+    "particle_limit_init",
+    "particle_limit_step",
     "patch_cosines",
     "permutation_covariance",
     "permutation_network_apply",
@@ -213,7 +315,9 @@ __all__ = [
     "residual_recursion",
     "residual_weight_for_depth",
     "scale_by_layer_rates",
+    "scale_by_mup",
     "serial",
+    "shrunk_windows",
     "sign_dual",
     "sine_dual",
     "sine_gaussian_dual",

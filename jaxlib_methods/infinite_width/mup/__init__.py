@@ -1,0 +1,1 @@
+"""The maximal update parametrization of real models: tune narrow, train wide."""
