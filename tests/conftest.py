@@ -2,14 +2,10 @@
 
 import os
 
-from jaxlib.version import __version_info__
-
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is most of the work; 0 compiles as users do
 # Two workers share the cores: threads inside of each only disturb the other.
 os.environ["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen=false {os.environ.get('XLA_FLAGS', '')}"
-if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1" and __version_info__ < (0, 11):
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"  # compiles in half the time; newer ones lack it
 
 import jax
 import jaxtyping
