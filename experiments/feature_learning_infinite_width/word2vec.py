@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 from experiments.feature_learning_infinite_width.config import WordVectorSizes
 from experiments.harness import Claim, Context, name_ticks, new_figure, sheet
@@ -107,9 +107,7 @@ def similarity(vocabulary: list[str], inner: np.ndarray, directory) -> list[floa
         rows = [line.split() for line in data_path("words", f"{name}.txt", directory).read_text().lower().splitlines()]
         pairs = [(index[a], index[b], float(s)) for a, b, s in rows if a in index and b in index]
         cosines = [float(unit[a] @ unit[b]) for a, b, _ in pairs]
-        ranks = [rankdata(values) for values in (cosines, [s for *_, s in pairs])]
-        centered = [rank - rank.mean() for rank in ranks]
-        found.append(float(np.dot(*centered) / np.prod([np.linalg.norm(rank) for rank in centered])))
+        found.append(float(spearmanr(cosines, [s for *_, s in pairs]).statistic))
     return found
 
 
