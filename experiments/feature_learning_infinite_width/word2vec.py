@@ -107,7 +107,7 @@ def similarity(vocabulary: list[str], inner: np.ndarray, directory) -> list[floa
         rows = [line.split() for line in data_path("words", f"{name}.txt", directory).read_text().lower().splitlines()]
         pairs = [(index[a], index[b], float(s)) for a, b, s in rows if a in index and b in index]
         cosines = [float(unit[a] @ unit[b]) for a, b, _ in pairs]
-        found.append(float(spearmanr(cosines, [s for *_, s in pairs]).statistic))
+        found.append(float(np.asarray(spearmanr(cosines, [s for *_, s in pairs]))[0]))
     return found
 
 
