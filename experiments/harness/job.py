@@ -8,6 +8,7 @@ says so and all end: some seconds after an error, and after a sudden death JAX_H
 import itertools
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -16,10 +17,10 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import jax
-from jax.experimental import multihost_utils
 
 from experiments.harness.config import UsageError
 from jaxlib_methods.runtime.distributed import coordination, heartbeat_timeout, join_job
+from jaxlib_methods.runtime.preemption import StopAgreement
 
 __all__ = ["ElsewhereError", "Ending", "Job"]
 
@@ -50,7 +51,7 @@ class Job:
         """Stands alone."""
         self.index, self.count = 0, 1
         self._tell = _print
-        self._calls, self._polls, self._meetings = itertools.count(), itertools.count(), 0
+        self._calls, self._meetings = itertools.count(), 0
         self._posted: Ending | None = None
         self._reported = False
         self._left = threading.Event()
@@ -83,6 +84,8 @@ class Job:
         self.index, self.count, self._service = coordination()
         if not self.alone:
             _take_standard_output(self.first)
+            self._agreement = StopAgreement()
+            signal.signal(signal.SIGTERM, lambda *_: self._agreement.ask())
             threading.Thread(target=self._watch, daemon=True).start()
 
     def share(self, make: Callable[[], Any]) -> Any:
@@ -156,11 +159,13 @@ class Job:
         """Ends the job with all its processes; returns the exit code, which is that of the first."""
         ending = self.meet(ending)
         self._left.set()
+        if not self.alone:
+            self._agreement.close()
         return ending.code
 
     def asked_to_stop(self) -> bool:
         """Whether a process was sent SIGTERM; the same in all of them, at the same call. All must call it together."""
-        return multihost_utils.reached_preemption_sync_point(next(self._polls))
+        return self._agreement.poll()
 
     @property
     def _meeting(self) -> str:

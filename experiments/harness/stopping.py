@@ -32,7 +32,7 @@ class StopSignals:
         """Handles the signals inside the block."""
         handlers = {signal.SIGTERM: self._handle, signal.SIGINT: self._handle}
         if not self.job.alone:
-            handlers = {signal.SIGINT: _terminate}  # SIGTERM is JAX's, which tells the other processes
+            handlers = {signal.SIGINT: _terminate}  # SIGTERM is the job's, which tells the other processes
         previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield

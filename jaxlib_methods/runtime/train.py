@@ -8,7 +8,6 @@ to go on: killed anywhere and resumed, it ends in the same bits as if nothing ha
 """
 
 import contextlib
-import itertools
 import signal
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -17,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, Int32, Key, PyTree
 
 from jaxlib_methods.numerics.checks import require, require_choice, require_size
 from jaxlib_methods.runtime.checkpoint import Checkpointer
 from jaxlib_methods.runtime.mesh import replicate, shard_rows
+from jaxlib_methods.runtime.preemption import StopAgreement
 
 __all__ = ["Interrupted", "TrainState", "catch_sigterm", "make_train_step", "train", "train_init"]
 
@@ -265,16 +264,16 @@ def catch_sigterm() -> Iterator[Callable[[], bool]]:
     ...     interrupted()
     True
     """
-    if jax.process_count() > 1:
-        polls = itertools.count()
-        yield lambda: multihost_utils.reached_preemption_sync_point(next(polls))
-        return
     caught = []
-    previous = signal.signal(signal.SIGTERM, lambda *_: caught.append(True))
+    agreement = StopAgreement() if jax.process_count() > 1 else None
+    ask = lambda: caught.append(True) if agreement is None else agreement.ask()
+    previous = signal.signal(signal.SIGTERM, lambda *_: ask())
     try:
-        yield lambda: bool(caught)
+        yield (lambda: bool(caught)) if agreement is None else agreement.poll
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)  # None is a handler of native code
+        if agreement is not None:
+            agreement.close()
 
 
 def _with_step_key(take_step):
