@@ -1,6 +1,5 @@
 """The whole experiment, very small: exact kernels and finite heads run, check every claim and draw every figure."""
 
-import jax
 import pytest
 
 from experiments.harness.command_line import main
@@ -30,13 +29,6 @@ FIELDS = {
 FIGURES = {"functions_of_keys", "functions_of_products", "keys", "heads", "kernel", "norms"}
 
 pytestmark = pytest.mark.runs
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _fast_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def test_a_run_checks_its_claims_and_draws_its_figures(tmp_path):
