@@ -50,18 +50,18 @@ def test_a_mesh_of_two_axes_gives_the_same_matrix_and_gradient_without_a_gather(
     assert "all-gather" not in program.as_text()
 
 
-def test_a_matrix_that_no_device_holds_is_solved(mesh8):
+def test_a_matrix_that_no_device_holds_is_solved(mesh8, x64):
     x = jax.random.normal(jax.random.key(0), (64, 5))
     split = jax.device_put(x, NamedSharding(mesh8, P("data")))
     y = jnp.sin(split.sum(1, keepdims=True))
     kernel = lambda a, b: iw.network_kernel(DENSE, a, b)
     solution = jax.jit(
-        lambda x, y: kernel_ridge_cg(jax.random.key(1), kernel, x, y, 0.1, rank=16, tolerance=1e-5, mesh=mesh8)
+        lambda x, y: kernel_ridge_cg(jax.random.key(1), kernel, x, y, 0.1, rank=16, tolerance=1e-9, mesh=mesh8)
     )(split, y)
     assert solution.converged
     matrix = jax.jit(lambda x: iw.network_gram(DENSE, x, mesh=mesh8))(split)
     assert matrix.sharding.shard_shape((64, 64)) == (8, 64)
-    np.testing.assert_allclose(matrix @ solution.coefficients + 0.1 * solution.coefficients, y, atol=1e-3)
+    np.testing.assert_allclose(matrix @ solution.coefficients + 0.1 * solution.coefficients, y, atol=1e-7)
 
 
 def test_float32_keeps_its_digits_on_the_diagonal():
