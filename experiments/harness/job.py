@@ -52,7 +52,7 @@ class Job:
         self.index, self.count = 0, 1
         self._tell = _print
         self._calls, self._meetings = itertools.count(), 0
-        self._agreement: StopAgreement | None = None
+        self._agreement = StopAgreement()
         self._posted: Ending | None = None
         self._reported = False
         self._left = threading.Event()
@@ -70,6 +70,8 @@ class Job:
     def join(self) -> None:
         """Joins the job that the environment describes, if there is one; before any array is made.
 
+        In a job of several processes SIGTERM asks all of them to stop from then on.
+
         Raises:
           UsageError: if the variables that describe it make no sense.
           OSError: if the other processes cannot be reached.
@@ -85,8 +87,8 @@ class Job:
         self.index, self.count, self._service = coordination()
         if not self.alone:
             _take_standard_output(self.first)
-            self._agreement = agreement = StopAgreement()
-            signal.signal(signal.SIGTERM, lambda *_: agreement.ask())
+            self._agreement = StopAgreement()
+            signal.signal(signal.SIGTERM, lambda *_: self._agreement.ask())
             threading.Thread(target=self._watch, daemon=True).start()
 
     def share(self, make: Callable[[], Any]) -> Any:
@@ -160,13 +162,12 @@ class Job:
         """Ends the job with all its processes; returns the exit code, which is that of the first."""
         ending = self.meet(ending)
         self._left.set()
-        if self._agreement is not None:
-            self._agreement.close()
+        self._agreement.close()
         return ending.code
 
     def asked_to_stop(self) -> bool:
         """Whether a process was sent SIGTERM; the same in all of them, at the same call. All must call it together."""
-        return self._agreement is not None and self._agreement.poll()
+        return self._agreement.poll()
 
     @property
     def _meeting(self) -> str:

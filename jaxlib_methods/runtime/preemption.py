@@ -26,7 +26,8 @@ _agreements = itertools.count()
 class StopAgreement:
     """Polls that turn true at the same call in every process of a job, once `ask` was called in any of them.
 
-    All processes must make their agreements in the same order, poll them equally often, and have joined a job.
+    All processes must make their agreements in the same order, after they have joined the job, and poll them equally
+    often. A process that stands alone agrees with itself.
     """
 
     def __init__(self):
@@ -36,9 +37,10 @@ class StopAgreement:
         self._between_polls = threading.Lock()
         self._closed = threading.Event()
         self._index, self._count, self._service = coordination()
-        self._name = f"jaxlib_methods/stop/{next(_agreements)}"
         self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        if self._count > 1:
+            self._name = f"jaxlib_methods/stop/{next(_agreements)}"
+            self._listener.start()
 
     def ask(self) -> None:
         """Asks all processes to stop; may be called in a signal handler, and again."""
@@ -46,14 +48,17 @@ class StopAgreement:
 
     def poll(self) -> bool:
         """Whether to stop."""
+        if self._count == 1:
+            return self._asked
         with self._between_polls:
             self._polls += 1
             return self._stop_at is not None and self._polls >= self._stop_at
 
     def close(self) -> None:
         """Ends the polls of this process; the others may go on with theirs."""
-        self._closed.set()
-        self._listener.join()
+        if self._count > 1:
+            self._closed.set()
+            self._listener.join()
 
     def _listen(self) -> None:
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # the job's first process is gone

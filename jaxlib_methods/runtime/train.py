@@ -256,24 +256,21 @@ def train(
 def catch_sigterm() -> Iterator[Callable[[], bool]]:
     """Turns SIGTERM into a flag to poll, `train(..., interrupted=flag)`; restores the old handler at the end.
 
-    In a job of several processes all of them see the flag rise at the same poll, whichever was signalled.
-    Only the main thread may enter.
+    In a job of several processes all of them see the flag rise at the same poll, whichever was signalled; JAX's own
+    handler of SIGTERM, which a job has, is no Python function and does not come back. Only the main thread may enter.
 
     >>> with catch_sigterm() as interrupted:
     ...     signal.raise_signal(signal.SIGTERM)
     ...     interrupted()
     True
     """
-    caught = []
-    agreement = StopAgreement() if jax.process_count() > 1 else None
-    ask = lambda: caught.append(True) if agreement is None else agreement.ask()
-    previous = signal.signal(signal.SIGTERM, lambda *_: ask())
+    agreement = StopAgreement()
+    previous = signal.signal(signal.SIGTERM, lambda *_: agreement.ask())
     try:
-        yield (lambda: bool(caught)) if agreement is None else agreement.poll
+        yield agreement.poll
     finally:
-        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)  # None is a handler of native code
-        if agreement is not None:
-            agreement.close()
+        signal.signal(signal.SIGTERM, previous)
+        agreement.close()
 
 
 def _with_step_key(take_step):

@@ -93,6 +93,7 @@ def test_a_true_poll_stays_true(agreements):
 
 
 def test_without_a_request_none_stops(agreements):
+    time.sleep(0.1)  # some looks of the listeners
     assert not any(agreement.poll() for agreement in agreements for _ in range(100))
 
 
@@ -108,6 +109,14 @@ def test_a_process_that_is_done_counts_with_all_its_polls(agreements):
 def test_a_lost_service_leaves_the_polls_false(agreements, store):
     store.lost = True
     agreements[0].ask()
-    for agreement in agreements:
-        agreement.close()
-        assert not agreement.poll()
+    until(lambda: not any(agreement._listener.is_alive() for agreement in agreements))
+    assert not any(agreement.poll() for agreement in agreements)
+
+
+def test_a_process_that_stands_alone_stops_at_once():
+    agreement = StopAgreement()
+    assert not agreement.poll()
+    agreement.ask()
+    assert agreement.poll()
+    agreement.close()
+    assert agreement.poll()
