@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlib_methods.numerics import kernel_ridge_path, normal_equations, normal_equations_solve
+from jaxlib_methods.numerics import fast_cos, kernel_ridge_path, normal_equations, normal_equations_solve
 from jaxlib_methods.random_features import hidden_features, sample_hidden, sweep_bandwidth
 
 
@@ -28,7 +28,7 @@ def cases() -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
 
     @jax.jit
     def fit(x, y):
-        features = lambda rows: jnp.sqrt(2 / units) * hidden_features(hidden, rows, jnp.cos)
+        features = lambda rows: jnp.sqrt(2 / units) * hidden_features(hidden, rows, fast_cos)
         return normal_equations_solve(normal_equations(features, x, y), ridge, solver="cholesky")
 
     def sklearn_fit():

@@ -19,11 +19,13 @@ Jacot, Gabriel and Hongler, 2018; Lee et al., "Wide Neural Networks of Any Depth
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxlib_methods.infinite_width.network_kernel import KernelPair
 from jaxlib_methods.numerics.checks import require_array, require_nonnegative, require_positive, require_size
 from jaxlib_methods.numerics.psd import psd_solve
+from jaxlib_methods.numerics.psd_sharded import psd_solve_sharded
 
 __all__ = [
     "MseDynamics",
@@ -170,6 +172,8 @@ def gp_posterior(
     y: Float[Array, "n o"],
     *,
     ridge: ArrayLike = 0.0,
+    mesh: Mesh | None = None,
+    axis: str = "data",
 ) -> Posterior:
     """Exact Gaussian-process regression: the Bayesian posterior of an infinitely wide network with the NNGP kernel.
 
@@ -181,7 +185,9 @@ def gp_posterior(
       kernel_between: between test inputs.
       y: targets.
       ridge: noise variance relative to the mean of the kernel's diagonal; at 0 a singular kernel gives the least-norm
-        solution.
+        solution, except on a mesh.
+      mesh: devices, on which `kernel` and `kernel_test` are split by rows, see `psd_solve_sharded`.
+      axis: mesh axis of the rows.
 
     Raises:
       TypeError: if an array is not floating.
@@ -197,7 +203,11 @@ def gp_posterior(
     require_array("kernel_test", kernel_test, (None, len(kernel)))
     require_array("kernel_between", kernel_between, (len(kernel_test),) * 2)
     noise = jnp.asarray(ridge, kernel.dtype) * jnp.trace(kernel) / len(kernel)
-    weights = psd_solve(kernel, jnp.concatenate([y, kernel_test.T], 1), noise)
+    right = jnp.concatenate([y, kernel_test.T], 1)
+    if mesh is None:
+        weights = psd_solve(kernel, right, noise)
+    else:
+        weights = psd_solve_sharded(kernel, right, noise, mesh=mesh, axis=axis)
     result = _product(kernel_test, weights)
     outputs = y.shape[1]
     covariance = kernel_between - result[:, outputs:]

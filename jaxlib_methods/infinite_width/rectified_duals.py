@@ -19,6 +19,7 @@ from jaxtyping import Array
 
 from jaxlib_methods.infinite_width.dual import DualActivation, safe_sqrt
 from jaxlib_methods.numerics.checks import require_finite
+from jaxlib_methods.numerics.trigonometry import fast_arctan2
 
 __all__ = ["rectifier_dual", "sign_dual", "step_dual"]
 
@@ -78,7 +79,7 @@ def _step(x: Array) -> Array:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _rectified(a: float, b: float, q1: Array, q2: Array, k: Array) -> tuple[Array, Array]:
     share, sine = (a - b) ** 2 / (2 * jnp.pi), _sine(q1, q2, k)
-    slope = (a**2 + b**2) / 2 - share * jnp.arctan2(sine, k)
+    slope = (a**2 + b**2) / 2 - share * fast_arctan2(sine, k)
     return share * sine + slope * k, slope
 
 
@@ -98,7 +99,7 @@ def _of_angle(constant: float, factor: float, q1: Array, q2: Array, k: Array) ->
 
 @jax.custom_jvp
 def _angle(q1: Array, q2: Array, k: Array) -> Array:
-    return jnp.arctan2(_sine(q1, q2, k), k)
+    return fast_arctan2(_sine(q1, q2, k), k)
 
 
 @_angle.defjvp

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxlib_methods.infinite_width.dual import DualActivation, safe_sqrt
 from jaxlib_methods.numerics.checks import require_finite, require_positive
+from jaxlib_methods.numerics.trigonometry import fast_arctan2
 
 __all__ = [
     "erf_dual",
@@ -47,10 +48,10 @@ def erf_dual(a: float = 1.0, b: float = 1.0, c: float = 0.0) -> DualActivation:
     def both(q1, q2, k):
         q1, q2, k = b**2 * q1, b**2 * q2, b**2 * k
         root = safe_sqrt((1 + 2 * q1) * (1 + 2 * q2) - 4 * k**2)
-        return a**2 * 2 / PI * jnp.arctan2(2 * k, root) + c**2, a**2 * b**2 * 4 / PI / root
+        return a**2 * 2 / PI * fast_arctan2(2 * k, root) + c**2, a**2 * b**2 * 4 / PI / root
 
     def diagonal(q):
-        return a**2 * 2 / PI * jnp.arctan2(2 * b**2 * q, jnp.sqrt(1 + 4 * b**2 * q)) + c**2
+        return a**2 * 2 / PI * fast_arctan2(2 * b**2 * q, jnp.sqrt(1 + 4 * b**2 * q)) + c**2
 
     return DualActivation(f"erf({a:g}, {b:g}, {c:g})", lambda x: a * jax.scipy.special.erf(b * x) + c, both, diagonal)
 
@@ -70,14 +71,14 @@ def gelu_dual() -> DualActivation:
         p, outer = q1 * q2, (1 + q1) * (1 + q2)
         square = outer - k**2
         root = safe_sqrt(square)
-        angle = jnp.arctan2(k, root)
+        angle = fast_arctan2(k, root)
         value = ((k**2 + p * square) / (outer * root) + k * angle) / (2 * PI) + k / 4
         slope = 0.25 + angle / (2 * PI) + (1 / square + (1 - p) / outer + 1) * k / (2 * PI * root)
         return value, slope
 
     def diagonal(q):
         root = jnp.sqrt(1 + 2 * q)
-        return q * (0.25 + (q / ((1 + q) * root) + jnp.arctan2(q, root) / 2) / PI)
+        return q * (0.25 + (q / ((1 + q) * root) + fast_arctan2(q, root) / 2) / PI)
 
     return DualActivation("gelu", functools.partial(jax.nn.gelu, approximate=False), both, diagonal)
 

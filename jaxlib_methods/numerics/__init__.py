@@ -47,6 +47,7 @@ from jaxlib_methods.numerics.normal_equations import (
 from jaxlib_methods.numerics.padding import pad_rows
 from jaxlib_methods.numerics.projections import orthogonal_rows, random_rows
 from jaxlib_methods.numerics.psd import in_float64, psd_solve, psd_solve_path
+from jaxlib_methods.numerics.psd_sharded import psd_solve_sharded
 from jaxlib_methods.numerics.ridge import (
     RidgePath,
     kernel_ridge_fit,
@@ -56,6 +57,7 @@ from jaxlib_methods.numerics.ridge import (
     ridge_path,
 )
 from jaxlib_methods.numerics.softmax import SoftmaxPart, softmax_merge, softmax_part, softmax_psum, softmax_result
+from jaxlib_methods.numerics.trigonometry import fast_arctan2, fast_cos, fast_sin
 
 __all__ = [
     "Clusters",
@@ -73,6 +75,9 @@ __all__ = [
     "arc_cosine_features",
     "arc_cosine_kernel",
     "covariance",
+    "fast_arctan2",
+    "fast_cos",
+    "fast_sin",
     "fit_gaussian",
     "fit_gaussian_randomized",
     "fit_mixture",
@@ -110,6 +115,7 @@ __all__ = [
     "predict_path",
     "psd_solve",
     "psd_solve_path",
+    "psd_solve_sharded",
     "random_rows",
     "randomized_eigh",
     "reduce_rows",

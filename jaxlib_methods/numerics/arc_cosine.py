@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxlib_methods.numerics.checks import require_array, require_choice, require_size
 from jaxlib_methods.numerics.projections import random_rows
+from jaxlib_methods.numerics.trigonometry import fast_arctan2
 
 __all__ = ["arc_cosine", "arc_cosine_features", "arc_cosine_kernel"]
 
@@ -38,7 +39,7 @@ def arc_cosine(cosine: Float[Array, "..."], *, degree: int = 1) -> Float[Array, 
     """
     require_choice("degree", str(degree), ("0", "1"))
     cosine = jnp.clip(cosine, -1, 1)
-    return _relu(cosine) if degree else 1 - jnp.arccos(cosine) / jnp.pi
+    return _relu(cosine) if degree else 1 - _angle(cosine) / jnp.pi
 
 
 def arc_cosine_kernel(x: Float[Array, "n d"], y: Float[Array, "m d"], *, degree: int = 1) -> Float[Array, "n m"]:
@@ -102,10 +103,15 @@ def arc_cosine_features(
 
 @jax.custom_jvp
 def _relu(cosine: Array) -> Array:
-    return (jnp.sqrt((1 - cosine) * (1 + cosine)) + (jnp.pi - jnp.arccos(cosine)) * cosine) / jnp.pi
+    sine = jnp.sqrt((1 - cosine) * (1 + cosine))
+    return (sine + (jnp.pi - fast_arctan2(sine, cosine)) * cosine) / jnp.pi
 
 
 @_relu.defjvp
 def _relu_jvp(primals, tangents):
     (cosine,), (direction,) = primals, tangents
-    return _relu(cosine), (1 - jnp.arccos(cosine) / jnp.pi) * direction
+    return _relu(cosine), (1 - _angle(cosine) / jnp.pi) * direction
+
+
+def _angle(cosine: Array) -> Array:
+    return fast_arctan2(jnp.sqrt((1 - cosine) * (1 + cosine)), cosine)

@@ -34,6 +34,11 @@ def joined_on_one_device(part):
     return jax.shard_map(join, mesh=mesh, in_specs=P(), out_specs=P())(part)
 
 
+def solved_on_one_device(a, b):
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
+    return numerics.psd_solve_sharded((a + a.T) / 2, b, 0.5, mesh=mesh)
+
+
 def gaussian_kernel(a, b):
     return jnp.exp(-jnp.sum((a[:, None] - b[None]) ** 2, -1) / 4)
 
@@ -45,6 +50,9 @@ CASES = {
     ),
     "numerics.arc_cosine_kernel": case(numerics.arc_cosine_kernel, X, POINTS, rows=(0,), bfloat16=KEPT),
     "numerics.covariance": case(numerics.covariance, MOMENTS, bfloat16=KEPT),
+    "numerics.fast_arctan2": case(numerics.fast_arctan2, X, 1 + X**2, bfloat16=KEPT),
+    "numerics.fast_cos": case(numerics.fast_cos, X, bfloat16=KEPT),
+    "numerics.fast_sin": case(numerics.fast_sin, X, bfloat16=KEPT),
     "numerics.fit_gaussian": case(numerics.fit_gaussian, POINTS, rows=(0,), bfloat16=WIDER),
     "numerics.fit_gaussian_randomized": case(
         lambda k, x: numerics.fit_gaussian_randomized(k, x, 2), KEY, POINTS, rows=(1,), bfloat16=WIDER
@@ -134,6 +142,7 @@ CASES |= {
     "numerics.in_float64": case(lambda x: numerics.in_float64(jnp.sin, True, x), X, rows=(0,), bfloat16=WIDER),
     "numerics.psd_solve": case(lambda a, b: numerics.psd_solve(a, b, 0.5), PSD, normal(5, 2)),
     "numerics.psd_solve_path": case(numerics.psd_solve_path, PSD, normal(5), RIDGES),
+    "numerics.psd_solve_sharded": case(solved_on_one_device, PSD, normal(5, 2)),
     "numerics.kernel_ridge_fit": case(numerics.kernel_ridge_fit, GRAM, Y, SIGMA, SIGMAS),
     "numerics.kernel_ridge_path": case(numerics.kernel_ridge_path, GRAM, Y, RIDGES, SIGMAS),
     "numerics.predict_path": case(numerics.predict_path, X, normal(2, 3), rows=(0,), bfloat16=KEPT),

@@ -104,6 +104,12 @@ def test_infinite_training_of_the_last_layer_alone_is_bayesian(task):
     assert jnp.linalg.eigvalsh(task["tt"].nngp - posterior.covariance).min() > -1e-12
 
 
+def test_the_posterior_of_kernels_split_over_devices_is_that_of_one_device(task, mesh8):
+    kernels = task["dd"].ntk, task["td"].ntk, task["tt"].ntk, task["y"]
+    one, eight = (iw.gp_posterior(*kernels, ridge=0.1, mesh=mesh) for mesh in (None, mesh8))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), one, eight)
+
+
 @pytest.mark.parametrize("momentum", [None, 0.8])
 def test_flows_on_any_loss_are_descent_with_small_steps(task, momentum):
     labels = jax.nn.softmax(task["y"])

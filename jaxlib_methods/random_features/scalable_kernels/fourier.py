@@ -32,6 +32,7 @@ from jaxtyping import Array, Float
 
 from jaxlib_methods.numerics.checks import require, require_choice, require_nonnegative, require_positive
 from jaxlib_methods.numerics.projections import random_rows
+from jaxlib_methods.numerics.trigonometry import fast_cos, fast_sin
 from jaxlib_methods.random_features.scalable_kernels.spectra import DensitySpectrum, LineSpectrum
 
 __all__ = ["FourierConstants", "FourierKernel", "exponential_moments", "optimal_damping"]
@@ -98,7 +99,7 @@ class FourierKernel:
         modulus = constants.amplitude.astype(x.dtype)[None] * jnp.exp(log_modulus - top)
         if self.split == "weight":
             return modulus, top
-        return _pairs(modulus * jnp.cos(angle), modulus * jnp.sin(angle)), top
+        return _pairs(modulus * fast_cos(angle), modulus * fast_sin(angle)), top
 
     def weight_features(self, constants: FourierConstants, weight: Array, bias: Array | None) -> Array:
         """Rows of Psi, one for each column of `weight`."""
@@ -110,8 +111,8 @@ class FourierKernel:
             angle = angle + 2 * math.pi * bias[:, None] * xi
         modulus = amplitude * jnp.exp(log_modulus)
         if self.split == "weight":
-            return modulus * jnp.cos(angle)
-        return _pairs(modulus * jnp.cos(angle), -modulus * jnp.sin(angle))
+            return modulus * fast_cos(angle)
+        return _pairs(modulus * fast_cos(angle), -modulus * fast_sin(angle))
 
     def moments(self, x: Array, w: Array, b: Array) -> tuple[Array, Array]:
         """Mean f(w.x + b), and the variance of one feature; infinite where the average over xi diverges."""
