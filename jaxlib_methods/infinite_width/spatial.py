@@ -98,6 +98,8 @@ def _shifted_sum(
 ) -> Array:
     if (size, stride) == (1, 1):
         return k
+    if len(axes) == 1:
+        return _window_sum(k, axes[0], size, stride, margins, padding)
     k = _pad(k, axes, margins, padding)
     length = (k.shape[axes[0]] - size) // stride + 1
 
@@ -109,6 +111,14 @@ def _shifted_sum(
     for offset in range(1, size):
         total = total + shifted(offset)
     return total
+
+
+def _window_sum(k: Array, axis: int, size: int, stride: int, margins: tuple[int, int], padding: str) -> Array:
+    if padding == "CIRCULAR":
+        k, margins = _pad(k, (axis,), margins, padding), (0, 0)
+    at = lambda value, other: tuple(value if i == axis else other for i in range(k.ndim))
+    zero = np.zeros((), k.dtype)  # known when traced, by which the window is seen to be a sum and has a derivative
+    return jax.lax.reduce_window(k, zero, jax.lax.add, at(size, 1), at(stride, 1), at(margins, (0, 0)))
 
 
 def _pad(k: Array, axes: tuple[int, ...], margins: tuple[int, int], padding: str) -> Array:
