@@ -57,7 +57,9 @@ from jaxlib_methods.infinite_width.limits.deep_linear import (
     LimitMatrix,
     deep_linear_limit_apply,
     deep_linear_limit_init,
+    deep_linear_limit_sample,
     deep_linear_limit_step,
+    deep_linear_limit_train,
 )
 from jaxlib_methods.infinite_width.limits.linear import (
     LinearNet,
@@ -69,8 +71,10 @@ from jaxlib_methods.infinite_width.limits.linear import (
 from jaxlib_methods.infinite_width.limits.particle import (
     ParticleLimit,
     ParticleMatrix,
+    particle_limit_apply,
     particle_limit_init,
     particle_limit_step,
+    particle_limit_train,
 )
 from jaxlib_methods.infinite_width.linearized import linearize, taylor_expand
 from jaxlib_methods.infinite_width.meta_learning.kernel_maml import (
@@ -219,7 +223,9 @@ __all__ = [
     "critical_point",
     "deep_linear_limit_apply",
     "deep_linear_limit_init",
+    "deep_linear_limit_sample",
     "deep_linear_limit_step",
+    "deep_linear_limit_train",
     "dense",
     "descent_plan",
     "dntk_contraction",
@@ -295,8 +301,10 @@ __all__ = [
     "optimal_aspect_ratio",
     "pair_matrix",
     "parallel",
+    "particle_limit_apply",
     "particle_limit_init",
     "particle_limit_step",
+    "particle_limit_train",
     "patch_cosines",
     "permutation_covariance",
     "permutation_network_apply",

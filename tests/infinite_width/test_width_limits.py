@@ -143,10 +143,59 @@ def test_repeated_directions_take_no_room_and_lack_of_room_is_told():
     assert states.used[0].tolist() == [1, 2]  # f = 0 and chi = 0: one direction of inputs, none of cotangents
     small = iw.deep_linear_limit_init(inputs=2, outputs=1, depth=2, capacity=2)
     states, _ = linear_path(small, *cycled(4, "float32"), jnp.float32(0.3))
-    assert np.isnan(iw.deep_linear_limit_apply(jax.tree.map(lambda a: a[-1], states), jnp.ones((1, 2)))).all()
+    assert np.isnan(states.readout[-1]).all()
     few = iw.particle_limit_init(jax.random.key(0), particles=8, inputs=2, outputs=1, depth=2, capacity=2)
     state, _ = particle_path(few, *cycled(4, "float32"), jnp.float32(0.3), activation=jnp.tanh)
     assert np.isnan(state.readout).all()
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_training_is_a_scan_of_steps(depth, x64):
+    x, y = batches()
+    linear = iw.deep_linear_limit_init(inputs=2, outputs=2, depth=depth, capacity=12, dtype="float64")
+    train = jax.jit(lambda s: iw.deep_linear_limit_train(s, x, y, jnp.subtract, 0.1))
+    np.testing.assert_allclose(train(linear)[1], linear_path(linear, x, y, 0.1)[1], rtol=1e-10, atol=1e-12)
+    cloud = iw.particle_limit_init(
+        jax.random.key(0), particles=40, inputs=2, outputs=2, depth=depth, capacity=12, dtype="float64"
+    )
+    train = jax.jit(lambda s: iw.particle_limit_train(s, x, y, jnp.subtract, 0.1, activation=jnp.tanh))
+    expected = particle_path(cloud, x, y, 0.1, activation=jnp.tanh)[1]
+    np.testing.assert_allclose(train(cloud)[1], expected, rtol=1e-8, atol=1e-10)
+
+
+def one_by_one(state, step):
+    x, y = cycled(4, "float32")
+    for t in range(4):
+        state, f = step(state, x[t], lambda f, t=t: f - y[t], 0.3)
+        yield f
+
+
+def test_bad_numbers_of_samples_are_named_where_they_are_known():
+    """Outside `jit` at the step that is too many; inside, where shapes tell; after it, when the state is used."""
+    x, y = cycled(4, "float32")
+    tanh = dict(activation=jnp.tanh)
+    particle = functools.partial(iw.particle_limit_step, **tanh)
+    too_many = functools.partial(pytest.raises, ValueError)
+    for state, step, needed in ((linear(), iw.deep_linear_limit_step, 3), (particles(), particle, 3)):
+        steps = one_by_one(state, step)
+        assert np.isfinite([next(steps), next(steps)]).all()
+        with too_many(match=rf"capacity must be at least {needed}, .*, got 2"):
+            list(steps)
+    full, _ = iw.particle_limit_train(particles(), x[:2], y[:2], jnp.subtract, 0.3, **tanh)
+    train = lambda s, t: iw.particle_limit_train(s, x[:t], y[:t], jnp.subtract, 0.3, **tanh)
+    over_linear = jax.tree.map(lambda a: a[-1], linear_path(linear(), x, y, jnp.float32(0.3))[0])
+    over, _ = particle_path(particles(), x, y, jnp.float32(0.3), activation=jnp.tanh)
+    for call, needed in (
+        (lambda: jax.jit(lambda s: train(s, 4))(particles()), 4),
+        (lambda: train(full, 1), 3),
+        (lambda: jax.jit(lambda s: particle(s, x[:3, 0], jnp.sin, 0.3))(particles()), 3),
+        (lambda: iw.particle_limit_apply(over, x[0], **tanh), 4),
+        (lambda: jax.jit(lambda s: iw.deep_linear_limit_train(s, x, y, jnp.subtract, 0.3))(linear()), 4),
+        (lambda: iw.deep_linear_limit_apply(over_linear, x[0]), 3),
+        (lambda: iw.deep_linear_limit_step(over_linear, x[0], jnp.sin, 0.3), 3),
+    ):
+        with too_many(match=rf"capacity must be at least {needed}, .*, got 2"):
+            call()
 
 
 def test_particles_of_one_hidden_layer_are_the_mean_field_network(x64):
@@ -206,12 +255,19 @@ def test_eight_devices_hold_the_particles_and_share_small_matrices(mesh8):
         (lambda: linear(capacity=0), ValueError, "capacity"),
         (lambda: iw.deep_linear_limit_apply(linear(), jnp.ones((1, 3))), ValueError, "x must be an array of shape"),
         (
+            lambda: iw.deep_linear_limit_train(linear(), jnp.ones((1, 2)), jnp.ones((1, 1)), jnp.subtract, 0.1),
+            ValueError,
+            "x must be an array of shape",
+        ),
+        (
             lambda: iw.deep_linear_limit_step(linear(), jnp.ones((1, 2)), lambda f: f[0], 0.1),
             ValueError,
             r"cotangent\(f\) must be of shape \(1, 1\)",
         ),
         (lambda: particles(particles=0), ValueError, "particles"),
         (lambda: particle_step(jnp.ones((1, 3))), ValueError, "x must be an array of shape"),
+        (lambda: particle_apply(jnp.ones((1, 3))), ValueError, "x must be an array of shape"),
+        (lambda: particle_apply(jnp.ones((1, 2), int)), TypeError, "x must have a floating dtype"),
         (lambda: particle_step(jnp.ones((1, 2), int)), TypeError, "x must have a floating dtype"),
         (lambda: particle_step(jnp.ones((1, 2)), lambda f: f[0]), ValueError, r"cotangent\(f\)"),
     ],
@@ -225,6 +281,8 @@ def test_bad_meshes_are_named(mesh8):
     for axis, message in (("model", "axis must be an axis"), ("data", "particles must be a multiple")):
         with pytest.raises(ValueError, match=message):
             particle_step(jnp.ones((1, 2)), mesh=mesh8, axis=axis)
+        with pytest.raises(ValueError, match=message):
+            particle_apply(jnp.ones((1, 2)), mesh=mesh8, axis=axis)
 
 
 def linear(**options):
@@ -234,6 +292,10 @@ def linear(**options):
 def particles(**options):
     sizes = dict(particles=4, inputs=2, outputs=1, depth=2, capacity=2)
     return iw.particle_limit_init(jax.random.key(0), **(sizes | options))
+
+
+def particle_apply(x, **options):
+    return iw.particle_limit_apply(particles(), x, activation=jnp.tanh, **options)
 
 
 def particle_step(x, cotangent=lambda f: f, **options):

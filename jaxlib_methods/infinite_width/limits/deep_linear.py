@@ -17,12 +17,14 @@ Yang and Hu, "Feature Learning in Infinite-Width Neural Networks", 2020, section
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Key, Shaped
 
+from jaxlib_methods.infinite_width.limits.capacity import require_capacity
 from jaxlib_methods.numerics.checks import require, require_array, require_size
 
 __all__ = [
@@ -30,8 +32,12 @@ __all__ = [
     "LimitMatrix",
     "deep_linear_limit_apply",
     "deep_linear_limit_init",
+    "deep_linear_limit_sample",
     "deep_linear_limit_step",
+    "deep_linear_limit_train",
 ]
+
+_dot = partial(jnp.matmul, precision="highest")
 
 
 class LimitMatrix(NamedTuple):
@@ -105,7 +111,7 @@ def deep_linear_limit_apply(state: DeepLinearLimit, x: Float[Array, "b d"]) -> F
 
     Raises:
       TypeError: if `x` is not floating.
-      ValueError: if its rows are not as wide as the first layer.
+      ValueError: if its rows are not as wide as the first layer, or steps are known to have exceeded the capacity.
 
     Cost: 3 (L - 1) D^2 a row.
 
@@ -114,6 +120,7 @@ def deep_linear_limit_apply(state: DeepLinearLimit, x: Float[Array, "b d"]) -> F
     [[0.0]]
     """
     require_array("x", x, (None, state.first.shape[1]))
+    _require_room(state)
     h = x @ state.first.T
     for matrix in state.hidden:
         h = h @ (matrix.forward + matrix.trained).T + _zdot(matrix.backward, h.T).T
@@ -135,11 +142,12 @@ def deep_linear_limit_step(
       eta: learning rate.
 
     Returns:
-      The next state, and f. Where the state has no room for the directions of the batch, it turns NaN.
+      The next state, and f.
 
     Raises:
       TypeError: if `x` is not floating.
-      ValueError: if rows are not as wide as the first layer, or chi has not the shape of f.
+      ValueError: if rows are not as wide as the first layer, chi has not the shape of f, or the capacity is known to be
+        exceeded. Where that is not known, under `jit`, the state turns NaN instead.
 
     Cost: O(L b D^2).
 
@@ -180,17 +188,120 @@ def deep_linear_limit_step(
     used = jnp.stack(used)
     fits = jnp.all(used <= state.first.shape[0])
     eta = jnp.where(fits, eta, jnp.nan)
-    return (
-        DeepLinearLimit(
-            state.first - eta * dh[0].T @ x,
-            tuple(
-                matrix._replace(trained=matrix.trained - eta * dh[l + 1].T @ h[l]) for l, matrix in enumerate(matrices)
-            ),
-            state.readout - eta * h[-1].T @ chi,
-            used,
-        ),
-        f,
+    new = DeepLinearLimit(
+        state.first - eta * dh[0].T @ x,
+        tuple(matrix._replace(trained=matrix.trained - eta * dh[l + 1].T @ h[l]) for l, matrix in enumerate(matrices)),
+        state.readout - eta * h[-1].T @ chi,
+        used,
     )
+    _require_room(new)
+    return new, f
+
+
+def deep_linear_limit_train(
+    state: DeepLinearLimit,
+    x: Float[Array, "t b d"],
+    y: Shaped[Array, "t b ..."],
+    cotangent: Callable[[Float[Array, "b k"], Shaped[Array, "b ..."]], Float[Array, "b k"]],
+    eta: Float[ArrayLike, ""],
+) -> tuple[DeepLinearLimit, Float[Array, "t b k"]]:
+    """Steps of SGD, one a batch, and the outputs before each; too small a capacity is refused beforehand.
+
+    Args:
+      state: of the network.
+      x: inputs of t steps.
+      y: targets.
+      cotangent: chi = dLoss/df from the outputs and targets of a batch; f - y for the sum of squares / 2.
+      eta: learning rate.
+
+    Raises:
+      TypeError: as `deep_linear_limit_step`.
+      ValueError: as `deep_linear_limit_step`, and, under `jit` too, if the capacity is below t b at depth 2 or more.
+
+    Cost: t steps.
+
+    >>> state = deep_linear_limit_init(inputs=1, outputs=1, depth=2, capacity=3)
+    >>> ones = jnp.ones((3, 1, 1))
+    >>> state, f = deep_linear_limit_train(state, ones, ones, lambda f, y: f - y, 0.5)
+    >>> [round(value, 3) for value in f.ravel().tolist()]
+    [0.0, 1.5, 0.402]
+    """
+    require_array("x", x, (None, None, state.first.shape[1]))
+    if state.hidden:
+        require_capacity(_capacity(state), x.shape[0] * x.shape[1])
+    step = lambda state, batch: deep_linear_limit_step(state, batch[0], lambda f: cotangent(f, batch[1]), eta)
+    state, f = jax.lax.scan(step, state, (x, y))
+    _require_room(state)
+    return state, f
+
+
+def deep_linear_limit_sample(key: Key[Array, ""], state: DeepLinearLimit, n: int) -> tuple[Float[Array, "_ _"], ...]:
+    """Weights of width n that compute, and go on training, as the limit does but for terms of order n^(-1/2).
+
+    Every direction of H_l becomes a Gaussian vector, a column of Omega_l (n, D), in U, V and
+
+        W^l = G + Omega_l trained Omega_(l-1)^T / n,        G ~ N(0, 1 / n) given the images of what was met:
+
+        G Omega_(l-1) S^T = Omega_l (S + T^T) S^T,          G^T Omega_l T^T = Omega_(l-1) (S^T + T) T^T.
+
+    Args:
+      key: draws Omega and G.
+      state: of the limit, at the start or trained.
+      n: width.
+
+    Returns:
+      w^1 = U^T / n^(1/2), w^l = W^l^T, w^(L+1) = V / n^(1/2): parameters of `abc_mlp` in mup, each (fan-in, fan-out),
+      to be trained by SGD of the same rate.
+
+    Raises:
+      ValueError: if `n` is below 1, or below D at depth 2 or more, or steps are known to have exceeded the capacity.
+
+    Cost: O(L n^2 D). Memory: (L - 1) n^2 + L n D.
+
+    >>> state = deep_linear_limit_init(inputs=2, outputs=1, depth=2, capacity=5)
+    >>> [w.shape for w in deep_linear_limit_sample(jax.random.key(0), state, 16)]
+    [(2, 16), (16, 16), (16, 1)]
+    """
+    dim, dtype = len(state.first), state.first.dtype
+    require_size("n", n, dim if state.hidden else 1)
+    _require_room(state)
+    key, draw = jax.random.split(key)
+    omega = jax.random.normal(draw, (len(state.used), n, dim), dtype) / n**0.5
+
+    def sample(key, matrix, before, after):
+        noise = jax.random.normal(key, (n, n), dtype) / n**0.5
+        start = matrix.forward + matrix.backward.T
+        pulled = _dot(before, _dot(start.T, matrix.backward.T))
+        image = _dot(after, _dot(start, matrix.forward.T))
+        transposed = _conditioned(noise, _dot(after, matrix.backward.T), pulled)
+        initial = _conditioned(transposed.T, _dot(before, matrix.forward.T), image)
+        return (initial + _dot(_dot(after, matrix.trained), before.T)).T
+
+    keys = jax.random.split(key, len(state.hidden))
+    return (
+        _dot(omega[0], state.first).T,
+        *map(sample, keys, state.hidden, omega[:-1], omega[1:]),
+        _dot(omega[-1], state.readout),
+    )
+
+
+def _conditioned(matrix: Array, x: Array, y: Array) -> Array:
+    """A Gaussian matrix, given that it maps the columns of x to those of y; where those are zero, nothing is given."""
+    gram = _dot(x.T, x)
+    gram = gram + jnp.diag(jnp.diagonal(gram) == 0).astype(x.dtype)
+    return matrix + _dot(y - _dot(matrix, x), jnp.linalg.solve(gram, x.T))
+
+
+def _capacity(state: DeepLinearLimit) -> int:
+    return (len(state.first) - state.first.shape[1] - state.readout.shape[1]) // min(len(state.hidden), 2)
+
+
+def _require_room(state: DeepLinearLimit) -> None:
+    """Refuses a state that is known to need more directions than it has."""
+    if state.hidden:
+        missing = jnp.max(state.used) - len(state.first)
+        capacity = _capacity(state)
+        require_capacity(capacity, capacity - (-missing) // min(len(state.hidden), 2))
 
 
 def _product(rows: Array, transposed: Array, x: Array, used: Array) -> tuple[Array, Array, Array]:
