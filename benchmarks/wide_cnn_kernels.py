@@ -1,6 +1,6 @@
 """Kernels of infinitely wide networks and empirical NTKs beside neural-tangents.
 
-    NEURAL_TANGENTS_PYTHON=... python -m experiments bench wide_cnn_kernels    # about 5 minutes on two cores
+    NEURAL_TANGENTS_PYTHON=... python -m experiments bench wide_cnn_kernels    # about 25 minutes on two cores
     NEURAL_TANGENTS_PYTHON=... python -m benchmarks.wide_cnn_kernels           # the values themselves, in float64
 
 The peer does not import on current JAX. The variable names the interpreter of an environment of its own, with
@@ -13,6 +13,7 @@ names that it misses in JAX are given back to it.
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -42,13 +43,11 @@ METHODS = {"jacobian": 1, "products": 2, "structured": 3}
 INTERPRETER = os.environ.get("NEURAL_TANGENTS_PYTHON")
 
 
-class NeuralTangents:
-    """A call of the peer, in its interpreter."""
+class Process:
+    """A call in a process of its own."""
 
-    def __init__(self, case: str, sizes: list, *options: str):
-        """Starts a process that has made its inputs when this returns."""
-        script = Path(__file__).with_name("_neural_tangents.py")
-        command = [INTERPRETER, str(script), case, json.dumps(sizes), *options]
+    def __init__(self, *command: str):
+        """Starts the process, which has made its inputs when this returns."""
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         weakref.finalize(self, _end, self.process)
@@ -56,7 +55,7 @@ class NeuralTangents:
 
     @property
     def pid(self) -> int:
-        """Where its memory is measured."""
+        """Where memory is measured."""
         return self.process.pid
 
     def __call__(self, path: str = "") -> str:
@@ -68,7 +67,7 @@ class NeuralTangents:
     def _answer(self) -> str:
         answer = self.process.stdout.readline().strip()
         if not answer:
-            raise RuntimeError("the process of neural-tangents has ended")
+            raise RuntimeError(f"the process has ended: {' '.join(self.process.args)}")
         return answer
 
 
@@ -77,14 +76,21 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def peer_of(case: str, sizes: list, *options: str) -> NeuralTangents | None:
+def peer_of(case: str, sizes: list, *options: str) -> Process | None:
     """The peer's side, where there is one."""
-    return NeuralTangents(case, sizes, *options) if INTERPRETER else None
+    script = str(Path(__file__).with_name("_neural_tangents.py"))
+    return Process(INTERPRETER, script, case, json.dumps(sizes), *options) if INTERPRETER else None
+
+
+def on_eight_devices(inputs: int):
+    """An NTK matrix computed and its system solved, split over eight simulated devices."""
+    return Process(sys.executable, "-m", "benchmarks._eight_devices", str(inputs)), None
 
 
 def cases() -> Iterator[Case]:
     """Symmetric kernel matrices, and empirical NTKs of all outputs."""
-    peer = NeuralTangents("dense", [2, 1]).versions if INTERPRETER else None
+    small = peer_of("dense", [2, 1])
+    peer = small and small.versions
     sizes = [{"inputs": n, "layers": 3} for n in (2000, 4096)]
     yield Case("NTK of a dense ReLU network, 784 inputs", dense_kernel, sizes, peer=peer)
     sizes = [{"images": 100, "pixels": 28, "channels": 1, "layers": 4}]
@@ -102,6 +108,8 @@ def cases() -> Iterator[Case]:
         name = "empirical NTK of a dense network 256-512-512-10, ours structured"
         best = lambda number=number, **sizes: empirical_dense("structured", number, **sizes)
         yield Case(name, best, {"inputs": 64}, peer=peer and f"{peer}, method {number}")
+    sizes = [{"inputs": n} for n in (5_000, 10_000, 20_000)]
+    yield Case("NTK of a dense ReLU network, computed and solved on eight devices", on_eight_devices, sizes, theory=3.0)
 
 
 def inputs(*shape: int) -> np.ndarray:

@@ -108,7 +108,7 @@ def input_state(
     }
     return KernelState(
         nngp,
-        jax.lax.optimization_barrier(jnp.zeros_like(nngp)) if ntk else None,  # a constant is folded, which takes seconds
+        jax.lax.optimization_barrier(jnp.zeros_like(nngp)) if ntk else None,  # folding constants takes seconds
         (own[needs.own](x1), own[needs.own](x2)) if needs.own else None,
         same,
         spatial,

@@ -34,7 +34,7 @@ from jaxlib_methods.numerics.checks import require, require_choice
 
 __all__ = ["kron_attention", "kron_attention_with_lse"]
 
-IMPLEMENTATIONS = ("auto", "reference", "blockwise", "separable", "strassen")
+IMPLEMENTATIONS = ("auto", "reference", "blockwise", "separable", "strassen", "pallas")
 
 Heads = tuple[Float[Array, "..."], ...]
 
@@ -77,9 +77,13 @@ def kron_attention(
       logits: "trilinear", "separable" (any order), "strassen", "determinant" or "norm" (order 3).
       values: "product" averages v_1 o ... o v_(K-1); "outer" averages v_1 (x) ... (x) v_(K-1), flattened to e^(K-1).
       impl: "auto" takes "separable" or "strassen" for those logits and "blockwise" for the others; "reference" holds
-        every logit. "strassen" falls back to "blockwise" where its sums would underflow.
+        every logit. "strassen" falls back to "blockwise" where its sums would underflow. "pallas" is a kernel for
+        Hopper GPUs, never taken by "auto": order 3, trilinear logits and product values, causal, no masks or mesh,
+        bfloat16 or float16, d and e 64 or 128. It is lowered for CUDA by a test, run in interpret mode only, not yet
+        run on a GPU. Its own tiles are 64 x 64; `block_q` and `block_k` are those of its gradient.
       block_q: query positions of a tile.
-      block_k: keys of a tile, one for all axes or one an axis; if None, tiles of 2^17 logits a head.
+      block_k: keys of a tile, one for all axes or one an axis; if None, tiles of 2^19 logits over all
+        heads and batch entries, of 2^17 a head at least.
       precision: of the matrix products, "highest" for full float32 on TPU and GPU.
       mesh: devices over which the sequence is split; n and m_t need not divide. With `windows` each device fetches the
         window - 1 keys before its own from its neighbours; otherwise keys travel round the ring, nested for each axis.
@@ -92,7 +96,7 @@ def kron_attention(
 
     Raises:
       TypeError: if an array is not floating.
-      ValueError: if shapes, sizes or names do not fit.
+      ValueError: if shapes, sizes or names do not fit, or "pallas" meets a CPU.
 
     Cost: 4 n prod_t m_t d, 12 for the gradient; each m_t is at most window + block under windows. Memory beyond inputs
     and outputs: one tile, h block_q prod_t block_k numbers for each batch entry; for "strassen" three n x m matrices.
@@ -165,6 +169,11 @@ def kron_attention_with_lse(
         out, lse = spread(problem, q, ks, vs, masks, mesh, axis, batch_axis, head_axis)
     elif impl == "reference":
         out, lse = over_heads(functools.partial(attend_reference, problem), q, ks, vs, masks)
+    elif impl == "pallas":
+        from jaxlib_methods.attention.kronecker.pallas import attend_pallas, check_pallas  # a second to import
+
+        check_pallas(problem, q, ks, vs, key_masks)
+        out, lse = over_heads(lambda q, ks, vs, *_: attend_pallas(problem, None, q, ks, vs), q, ks, vs, masks)
     elif logits == "separable" and impl != "blockwise":
         out, lse = over_heads(functools.partial(attend_separable, problem), q, ks, vs, masks)
     elif logits == "strassen" and values == "product" and impl != "blockwise":

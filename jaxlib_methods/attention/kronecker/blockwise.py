@@ -47,7 +47,7 @@ def attend_forward(problem, q, ks, vs, masks, offsets):
     block = min(problem.block_q, n)
     rows = block * group
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    lowest = jnp.finfo(wide).min / 2
+    lowest = jnp.finfo(wide).min
     q, (keys, values, masks) = _pad(q, -n % block), _pad_keys(problem, ks, vs, masks)
     counts = [k.shape[0] for k in ks]
     width = vs[0].shape[1] if problem.values == "product" else math.prod(v.shape[1] for v in vs)
@@ -58,18 +58,17 @@ def attend_forward(problem, q, ks, vs, masks, offsets):
         def tile(index, carry):
             maximum, total, weighted = carry
             k_tile, v_tile, seen, _ = slices(index)
-            logits = _logits(problem, q_tile, k_tile)
-            seen = jnp.broadcast_to(seen, (block, group, *logits.shape[1:])).reshape(logits.shape)
+            logits = _hidden(_logits(problem, q_tile, k_tile), seen, lowest)
             axes = tuple(range(1, logits.ndim))
-            new = jnp.maximum(maximum, jnp.max(logits, axes, where=seen, initial=lowest))
-            weights = jnp.where(seen, jnp.exp(logits - _column(new, logits)), 0)
+            new = jnp.maximum(maximum, jnp.max(logits, axes))
+            weights = jnp.exp(logits - _column(new, logits))
             shrink = jnp.exp(maximum - new)
             part = VALUES[problem.values](weights, v_tile, problem.precision)
             return new, total * shrink + weights.sum(axes), weighted * shrink[:, None] + part
 
         slices, steps = _tiles(problem, first, block, counts, (keys, values, masks), offsets)
         zeros = functools.partial(zeros_beside, (q, keys, values, masks, offsets), dtype=wide)
-        start = zeros((rows,)) + lowest, zeros((rows,)), zeros((rows, width))
+        start = zeros((rows,)) + lowest / 2, zeros((rows,)), zeros((rows, width))
         maximum, total, weighted = jax.lax.fori_loop(0, steps, tile, start)
         some = total > 0
         safe = jnp.where(some, total, 1)
@@ -106,8 +105,7 @@ def attend_backward(problem, saved, cotangents):
             dq, dks, dvs = carry
             k_tile, v_tile, seen, starts = slices(index)
             logits, to_keys = jax.vjp(functools.partial(_logits, problem), q_tile, k_tile)
-            seen = jnp.broadcast_to(seen, (block, group, *logits.shape[1:])).reshape(logits.shape)
-            weights = jnp.where(seen, jnp.exp(logits - _column(lse_tile, logits)), 0)
+            weights = jnp.exp(_hidden(logits, seen, -jnp.inf) - _column(lse_tile, logits))
             average = functools.partial(VALUES[problem.values], precision=problem.precision)
             _, to_values = jax.vjp(average, weights, v_tile)
             d_weights, dv_tile = to_values(do_tile)
@@ -151,6 +149,12 @@ def zeros_beside(tree, shape, dtype):
 
 def _logits(problem, q, ks):
     return problem.scale * FAMILIES[problem.logits].tile(q, ks, problem.precision)
+
+
+def _hidden(logits, seen, lowest):
+    """`lowest` in place of the logits of keys that are not seen."""
+    seen = jnp.broadcast_to(seen, (len(seen), len(logits) // len(seen), *logits.shape[1:]))
+    return jnp.where(seen.reshape(logits.shape), logits, lowest)
 
 
 def _column(rows, logits):

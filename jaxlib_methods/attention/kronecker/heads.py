@@ -14,7 +14,8 @@ from jaxlib_methods.numerics.checks import require, require_array, require_size
 
 __all__ = ["add_bias", "check_heads", "full_masks", "make_problem", "make_windows", "over_heads"]
 
-TILE, LONGEST = 2**17, 512  # logits a head, and keys of the longest axis: few enough for a core's cache
+TILE, LEAST = 2**19, 2**17  # logits of a tile, over all heads and batch entries, and least of one head
+LONGEST = 512  # keys of the longest axis: with them a tile's logits are few enough for a core's cache
 
 
 def check_heads(q: Array, ks: Sequence[Array], vs: Sequence[Array], values: str = "product") -> None:
@@ -59,13 +60,15 @@ def make_problem(
 ) -> Problem:
     """Fills in what the caller left open."""
     require_size("block_q", block_q)
-    n, heads, dim = np.shape(q)[-3:]
+    *batch, n, heads, dim = np.shape(q)
+    kv = ks[0].shape[-2]
     lengths = [k.shape[-3] for k in ks]
     default = 1.0 if logits == "norm" else 1 / math.sqrt(dim)
     block_q = min(block_q, n)
     if block_k is None:
         spans = lengths if windows is None else [min(m, w + block_q - 1) for m, w in zip(lengths, windows, strict=True)]
-        block_k = _tile_sizes(spans, TILE // (block_q * heads // ks[0].shape[-2]))
+        logits_a_head = max(TILE // (math.prod(batch) * kv), LEAST)
+        block_k = _tile_sizes(spans, logits_a_head // (block_q * heads // kv))
     elif isinstance(block_k, int | np.integer):
         block_k = (block_k,) * len(ks)
     require(len(block_k) == len(ks), "block_k", block_k, f"one number for each of the {len(ks)} key axes")
@@ -113,9 +116,9 @@ def over_heads(attend: Callable[..., Any], q, ks, vs, masks, offsets=None) -> An
     offsets = tuple(n - k.shape[-3] for k in ks) if offsets is None else offsets
     q = jnp.moveaxis(q.reshape(*batch, n, kv, heads // kv, dim), -3, -4)
     ks, vs = (tuple(jnp.moveaxis(x, -2, -3) for x in side) for side in (ks, vs))
-    run = jax.vmap(attend, in_axes=(0, 0, 0, None, None))
-    for _ in batch:
-        run = jax.vmap(run, in_axes=(0, 0, 0, 0, None))
+    run = _over(attend, kv, (0, 0, 0, None, None))
+    for size in reversed(batch):
+        run = _over(run, size, (0, 0, 0, 0, None))
     lead = len(batch)
 
     def joined(x):
@@ -125,3 +128,15 @@ def over_heads(attend: Callable[..., Any], q, ks, vs, masks, offsets=None) -> An
         return x.reshape(*batch, n, heads, *x.shape[lead + 3 :])
 
     return jax.tree.map(joined, run(q, ks, vs, masks, offsets))
+
+
+def _over(function: Callable[..., Any], size: int, in_axes: tuple[int | None, ...]) -> Callable[..., Any]:
+    """`jax.vmap`, but a batch of one is no batch: its products stay products of matrices, which are faster on CPUs."""
+    if size != 1:
+        return jax.vmap(function, in_axes=in_axes)
+
+    def alone(*args):
+        only = (x if axis is None else jax.tree.map(lambda a: a[0], x) for x, axis in zip(args, in_axes, strict=True))
+        return jax.tree.map(lambda a: a[None], function(*only))
+
+    return alone

@@ -34,10 +34,15 @@ class Family(NamedTuple):
 
 
 def dot(a: Array, b: Array, precision=None) -> Array:
-    """Contracts the last axes of `a` (..., d) and `b` (m, d); bfloat16 operands, accumulated in float32."""
-    dims = (((a.ndim - 1,), (1,)), ((), ()))
+    """Contracts the last axes of `a` (..., d) and `b` (m, d); bfloat16 operands, accumulated in float32.
+
+    As a product of two matrices, whose derivative by `b` is one too: with several axes to contract, XLA would transpose
+    the whole tile first.
+    """
     dtype = jnp.promote_types(b.dtype, jnp.float32)
-    return jax.lax.dot_general(a.astype(b.dtype), b, dims, precision=precision, preferred_element_type=dtype)
+    rows = a.astype(b.dtype).reshape(-1, a.shape[-1])
+    result = jax.lax.dot_general(rows, b, (((1,), (1,)), ((), ())), precision=precision, preferred_element_type=dtype)
+    return result.reshape(*a.shape[:-1], len(b))
 
 
 def _wide(x: Array) -> Array:
