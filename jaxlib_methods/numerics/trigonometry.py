@@ -31,7 +31,6 @@ PI = {  # in parts of 8, 11 and 24 bits, and of 27, 26 and 53
 EIGHTH = math.tan(math.pi / 8)
 
 
-@jax.custom_jvp
 def fast_cos(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """cos(x), within two rounding units of 1 and of x.
 
@@ -42,30 +41,18 @@ def fast_cos(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     >>> fast_cos(jnp.array([0.0, jnp.pi])).round(6).tolist()
     [1.0, -1.0]
     """
-    return _wave(x, 0.5)
+    return _cos(x)
 
 
-@fast_cos.defjvp
-def _fast_cos_jvp(primals, tangents):
-    return fast_cos(*primals), -fast_sin(*primals) * tangents[0]
-
-
-@jax.custom_jvp
 def fast_sin(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """sin(x), as `fast_cos`.
 
     >>> fast_sin(jnp.array([0.0, jnp.pi / 2])).round(6).tolist()
     [0.0, 1.0]
     """
-    return _wave(x, 0.0)
+    return _sin(x)
 
 
-@fast_sin.defjvp
-def _fast_sin_jvp(primals, tangents):
-    return fast_sin(*primals), fast_cos(*primals) * tangents[0]
-
-
-@jax.custom_jvp
 def fast_arctan2(y: Float[ArrayLike, "..."], x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """The angle of the point (x, y), in [-pi, pi], within two rounding units of pi.
 
@@ -78,6 +65,31 @@ def fast_arctan2(y: Float[ArrayLike, "..."], x: Float[ArrayLike, "..."]) -> Floa
     >>> (fast_arctan2(jnp.array([0.0, 1.0, -1.0]), jnp.array([-1.0, 0.0, 1.0])) / jnp.pi).tolist()
     [1.0, 0.5, -0.25]
     """
+    return _arctan2(y, x)
+
+
+@jax.custom_jvp
+def _cos(x: ArrayLike) -> Array:
+    return _wave(x, 0.5)
+
+
+@_cos.defjvp
+def _cos_jvp(primals, tangents):
+    return _cos(*primals), -_sin(*primals) * tangents[0]
+
+
+@jax.custom_jvp
+def _sin(x: ArrayLike) -> Array:
+    return _wave(x, 0.0)
+
+
+@_sin.defjvp
+def _sin_jvp(primals, tangents):
+    return _sin(*primals), _cos(*primals) * tangents[0]
+
+
+@jax.custom_jvp
+def _arctan2(y: ArrayLike, x: ArrayLike) -> Array:
     dtype = jnp.promote_types(jnp.result_type(y, x), jnp.float32)
     up, along = jnp.asarray(y, dtype) / 2, jnp.asarray(x, dtype) / 2  # halves, whose sums do not overflow
     low, high = jnp.minimum(jnp.abs(up), jnp.abs(along)), jnp.maximum(jnp.abs(up), jnp.abs(along))
@@ -90,12 +102,12 @@ def fast_arctan2(y: Float[ArrayLike, "..."], x: Float[ArrayLike, "..."]) -> Floa
     return jnp.where(up < 0, -angle, angle).astype(jnp.result_type(y, x))
 
 
-@fast_arctan2.defjvp
-def _fast_arctan2_jvp(primals, tangents):
+@_arctan2.defjvp
+def _arctan2_jvp(primals, tangents):
     (y, x), (dy, dx) = primals, tangents
     square = x**2 + y**2
     inverse = jnp.where(square > 0, 1 / jnp.where(square > 0, square, 1), 0)
-    return fast_arctan2(y, x), inverse * (x * dy - y * dx)
+    return _arctan2(y, x), inverse * (x * dy - y * dx)
 
 
 def _wave(x: ArrayLike, half: float) -> Array:
