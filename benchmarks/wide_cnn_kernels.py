@@ -1,6 +1,6 @@
 """Kernels of infinitely wide networks and empirical NTKs beside neural-tangents.
 
-    NEURAL_TANGENTS_PYTHON=... python -m experiments bench wide_cnn_kernels    # about 25 minutes on two cores
+    NEURAL_TANGENTS_PYTHON=... python -m experiments bench wide_cnn_kernels    # about 15 minutes on two cores
     NEURAL_TANGENTS_PYTHON=... python -m benchmarks.wide_cnn_kernels           # the values themselves, in float64
 
 The peer does not import on current JAX. The variable names the interpreter of an environment of its own, with

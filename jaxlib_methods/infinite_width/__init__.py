@@ -19,6 +19,11 @@ from jaxlib_methods.infinite_width.criticality.layer_rates import (
     scale_by_layer_rates,
 )
 from jaxlib_methods.infinite_width.criticality.layer_scales import LayerScales
+from jaxlib_methods.infinite_width.criticality.minimal_model import (
+    MinimalModelFit,
+    minimal_model_apply,
+    minimal_model_fit,
+)
 from jaxlib_methods.infinite_width.criticality.multi_input import MultiInputTheory, multi_input_recursion, pair_matrix
 from jaxlib_methods.infinite_width.criticality.residual import (
     ResidualTheory,
@@ -184,6 +189,7 @@ __all__ = [
     "LimitMatrix",
     "LinearNet",
     "MamlState",
+    "MinimalModelFit",
     "MseDynamics",
     "MultiInputTheory",
     "MupFactor",
@@ -278,6 +284,8 @@ __all__ = [
     "max_pool",
     "members_needed",
     "members_until",
+    "minimal_model_apply",
+    "minimal_model_fit",
     "mse_dynamics",
     "mse_predict",
     "multi_input_recursion",

@@ -42,8 +42,17 @@ CASES = {
     "infinite_width.finite_width_posterior": case(iw.finite_width_posterior, KERNEL, PAIRS, normal(3, 3), normal(2, 1)),
     "infinite_width.gaussian_expectation": case(lambda k: iw.gaussian_expectation(k, activation="relu"), ONE),
     "infinite_width.layer_contributions": case(lambda s, k: iw.layer_contributions(s, k, **TANH), SCALES, ONE),
+    "infinite_width.minimal_model_apply": case(
+        iw.minimal_model_apply, normal(2), normal(3, 2), normal(3, 2, 2), np.array(0.3)
+    ),
+    "infinite_width.minimal_model_fit": case(
+        lambda k, m, y: iw.minimal_model_fit((k + k.T) / 2, m, y), KERNEL, normal(3, 3, 3), normal(2)
+    ),
     "infinite_width.multi_input_recursion": case(
-        lambda s, k: iw.multi_input_recursion(s, k, activation="tanh", depth=2, degree=8), SCALES, PAIR
+        lambda s, k, w: iw.multi_input_recursion(s, k, None, w, activation="tanh", depth=2, degree=8),
+        SCALES,
+        PAIR,
+        array(1.5),
     ),
     "infinite_width.mutual_information": case(lambda v: iw.mutual_information(v, 3), array(0.1, 0.2)),
     "infinite_width.nearby_inputs": case(
@@ -53,7 +62,9 @@ CASES = {
     "infinite_width.residual_recursion": case(
         lambda s, k, g: iw.residual_recursion(s, k, g, activation="relu", depth=3), SCALES, ONE, np.array(0.8)
     ),
-    "infinite_width.single_input_recursion": case(lambda s, k: iw.single_input_recursion(s, k, **TANH), SCALES, ONE),
+    "infinite_width.single_input_recursion": case(
+        lambda s, k, w: iw.single_input_recursion(s, k, w, **TANH), SCALES, ONE, array(1.5, 0.5)
+    ),
     "infinite_width.susceptibilities": case(
         lambda k, w: iw.susceptibilities(k, w, activation="gelu"), ONE, np.array(1.5)
     ),

@@ -37,7 +37,14 @@ class EnsembleEstimate(NamedTuple):
 
 
 def ensemble_init(
-    key: Key[Array, ""], scales: LayerScales, *, inputs: int, width: int, depth: int, outputs: int, dtype: str
+    key: Key[Array, ""],
+    scales: LayerScales,
+    *,
+    inputs: int,
+    width: int | tuple[int, ...],
+    depth: int,
+    outputs: int,
+    dtype: str,
 ) -> tuple[Dense, ...]:
     """Draws the layers of one perceptron for `mlp_apply`, biases included.
 
@@ -45,13 +52,13 @@ def ensemble_init(
       key: typed PRNG key.
       scales: variances; rates play no part.
       inputs: width of the input.
-      width: of hidden layers.
+      width: of hidden layers, one number or one for each.
       depth: layers of weights.
       outputs: width of the output.
       dtype: of the parameters.
 
     Raises:
-      ValueError: if a size is below 1 or a known variance is out of range.
+      ValueError: if a size is below 1, there are not `depth` - 1 widths or a known variance is out of range.
 
     >>> layers = ensemble_init(
     ...     jax.random.key(0), LayerScales(0.0, 2.0), inputs=3, width=8, depth=2, outputs=1, dtype="float32"
@@ -59,10 +66,11 @@ def ensemble_init(
     >>> [layer.weight.shape for layer in layers]
     [(3, 8), (8, 1)]
     """
-    for name, size in (("inputs", inputs), ("width", width), ("depth", depth), ("outputs", outputs)):
+    for name, size in (("inputs", inputs), ("depth", depth), ("outputs", outputs)):
         require_size(name, size)
+    hidden = _widths(width, depth - 1, 1)
     c_b, c_w, _, _ = check_scales(scales, jnp.dtype(dtype), depth)
-    sizes = (inputs, *[width] * (depth - 1), outputs)
+    sizes = (inputs, *hidden, outputs)
     keys = jax.random.split(key, (depth, 2))
 
     def layer(l):
@@ -80,7 +88,7 @@ def ensemble_check(
     *,
     activation: str | ActivationFunction,
     depth: int,
-    width: int,
+    width: int | tuple[int, ...],
     networks: int,
     tensors: str = "all",
     chunk: int = 64,
@@ -95,7 +103,7 @@ def ensemble_check(
       kernel: K of the first layer, at least C_b.
       activation: as in `activation_function`.
       depth: layers of weights.
-      width: n, at least 2; of the last layer too.
+      width: n, at least 2; or that of each layer, the last one's being n.
       networks: how many are drawn, at least 2.
       tensors: "all", or "kernel" for K, V and G1 alone, at a small part of the cost.
       chunk: networks at once on a device.
@@ -104,7 +112,8 @@ def ensemble_check(
 
     Raises:
       TypeError: if the kernel is not floating.
-      ValueError: if an option is unknown, a size too small or a known variance not positive.
+      ValueError: if an option is unknown, a size too small, the number of widths not the depth or a known variance
+        not positive.
 
     Cost: for each network 2 n contractions of the NTK's derivative, and one Jacobian of n outputs. Memory: O(chunk n^3
     depth).
@@ -116,8 +125,9 @@ def ensemble_check(
     """
     sigma = activation_function(activation)
     require_choice("tensors", tensors, ("all", "kernel"))
-    for name, size, least in (("width", width, 2), ("networks", networks, 2), ("chunk", chunk, 1)):
+    for name, size, least in (("depth", depth, 1), ("networks", networks, 2), ("chunk", chunk, 1)):
         require_size(name, size, least)
+    *hidden, n = _widths(width, depth, 2)
     require(mesh is None or axis in mesh.axis_names, "axis", repr(axis), "an axis of the mesh")
     require_array("kernel", kernel, ())
     theory = single_input_recursion(scales, kernel, activation=sigma, depth=depth)
@@ -126,11 +136,11 @@ def ensemble_check(
     x = jnp.sqrt(jnp.maximum(kernel - c_b[0], 0) / c_w[0])[None, None]
 
     def network(key):
-        params = ensemble_init(key, scales, inputs=1, width=width, depth=depth, outputs=width, dtype=k.dtype.name)
+        params = ensemble_init(key, scales, inputs=1, width=tuple(hidden), depth=depth, outputs=n, dtype=k.dtype.name)
         g = jnp.zeros_like(k)
         if depth > 1:
-            hidden = sigma.function(mlp_apply(params[:-1], x, activation=sigma.function))
-            g = c_b[-1] + c_w[-1] * jnp.mean(hidden**2) - k
+            last = sigma.function(mlp_apply(params[:-1], x, activation=sigma.function))
+            g = c_b[-1] + c_w[-1] * jnp.mean(last**2) - k
         if tensors == "kernel":
             return {"g": g, "gg": g**2}
         apply = lambda p: mlp_apply(p, x, activation=sigma.function)[0]
@@ -145,7 +155,15 @@ def ensemble_check(
         local = lambda data: run(jax.random.wrap_key_data(data, impl=jax.random.key_impl(keys)))
         statistics = jax.shard_map(local, mesh=mesh, in_specs=P(axis), out_specs=P(axis))(data)
     count = jax.tree.leaves(statistics)[0].shape[0]
-    return _estimate(statistics, jnp.arange(count) < networks, networks, k, ntk, width)
+    return _estimate(statistics, jnp.arange(count) < networks, networks, k, ntk, n)
+
+
+def _widths(width: int | tuple[int, ...], layers: int, least: int) -> tuple[int, ...]:
+    widths = width if isinstance(width, tuple) else (width,) * layers
+    require(len(widths) == layers, "width", f"{len(widths)} widths", f"a number or a tuple of {layers}")
+    for size in widths:
+        require_size("width", size, least)
+    return widths
 
 
 def _all_statistics(apply, params, rates, g: Array, ntk: Array) -> dict[str, Array]:

@@ -39,3 +39,16 @@ def check_scales(scales: LayerScales, dtype: jnp.dtype, depth: int) -> tuple[Arr
         require(array.shape in ((), (depth,)), name, f"shape {array.shape}", f"a number or of shape ({depth},)")
     c_b, c_w, l_b, l_w = (jnp.broadcast_to(array, (depth,)) for array in arrays)
     return c_b, c_w, l_b, l_w
+
+
+def check_widths(widths: ArrayLike, dtype: jnp.dtype, depth: int) -> Array:
+    """Widths of hidden layers over n, one entry for each.
+
+    Raises:
+      ValueError: if a known width is not positive, or the shape neither () nor (depth - 1,).
+    """
+    require_positive("widths", widths)
+    array = jnp.asarray(widths, dtype)
+    needed = f"a number or of shape ({depth - 1},)"
+    require(array.shape in ((), (depth - 1,)), "widths", f"shape {array.shape}", needed)
+    return jnp.broadcast_to(array, (depth - 1,))

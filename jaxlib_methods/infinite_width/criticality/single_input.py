@@ -1,7 +1,7 @@
 """What depth makes of one input, to order 1 / width: kernel, NTK, their means, fluctuations, and the NTK's change.
 
-Layers z^(l+1) = b + W sigma(z^l) of equal width n, biases of variance C_b, weights of C_W / n. Given a layer, the next
-is Gaussian with a random metric G, and over networks, for neurons i != j,
+Layers z^(l+1) = b + W sigma(z^l), biases of variance C_b, weights of C_W / fan-in, n neurons in a layer. Given a layer,
+the next is Gaussian with a random metric G, and over networks, for neurons i != j,
 
     E G = K + G1 / n,                 Cov(G, G) = V / n,
     E H_ii = Theta + H1 / n,          Cov(H_ii, H_jj) = A / n,      E H_ij^2 = B / n,
@@ -22,6 +22,8 @@ over N(0, K), c = C_W <sigma sigma' z> / K, X = C_W <sigma'^2>, h = X' / 2 and r
     P'  = C_W^2 <sigma sigma'' sigma'^2> Theta^2 + C_W X <sigma sigma''> B + c X P
     Q'  = r F' + C_W^2 <sigma sigma'' sigma'^2> Theta^2 + 2 h c Theta F + c X Q.
 
+In a layer of a n neurons in place of n, what the layer adds itself, all terms in C_W^2, is divided by a.
+
 Roberts, Yaida and Hanin, "The Principles of Deep Learning Theory", chapters 4, 8 and 11; the forms here are derived.
 """
 
@@ -29,11 +31,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxlib_methods.infinite_width.criticality.activation_function import ActivationFunction, activation_function
 from jaxlib_methods.infinite_width.criticality.half_line_rule import half_line_rule
-from jaxlib_methods.infinite_width.criticality.layer_scales import LayerScales, check_scales
+from jaxlib_methods.infinite_width.criticality.layer_scales import LayerScales, check_scales, check_widths
 from jaxlib_methods.numerics.checks import require_array, require_positive, require_size
 
 __all__ = ["SingleInputTheory", "single_input_recursion"]
@@ -70,13 +72,20 @@ class SingleInputTheory(NamedTuple):
 
 
 def single_input_recursion(
-    scales: LayerScales, kernel: Float[Array, ""], *, activation: str | ActivationFunction, depth: int
+    scales: LayerScales,
+    kernel: Float[Array, ""],
+    widths: Float[ArrayLike, "*l"] = 1.0,
+    *,
+    activation: str | ActivationFunction,
+    depth: int,
 ) -> SingleInputTheory:
     """All tensors of one input at every layer.
 
     Args:
       scales: variances and rates.
       kernel: K of the first layer, C_b + C_W x.x / inputs, positive.
+      widths: of the hidden layers, over the n in whose inverse the tensors count; a number, or one for each layer but
+        the last.
       activation: as in `activation_function`.
       depth: layers, the first included.
 
@@ -97,6 +106,7 @@ def single_input_recursion(
     require_positive("kernel", kernel)
     k = jnp.asarray(kernel)
     c_b, c_w, l_b, l_w = check_scales(scales, k.dtype, depth)
+    widths = check_widths(widths, k.dtype, depth)
     zero = jnp.zeros((), k.dtype)
     ntk = l_b[0] + l_w[0] * (k - c_b[0]) / c_w[0]
     first = SingleInputTheory(k, ntk, *[zero] * 9)
@@ -105,12 +115,12 @@ def single_input_recursion(
         following = _layer(sigma, state, scales)
         return following, following
 
-    later = jax.lax.scan(layer, first, (c_b[1:], c_w[1:], l_b[1:], l_w[1:]))[1]
+    later = jax.lax.scan(layer, first, (c_b[1:], c_w[1:], l_b[1:], l_w[1:], widths))[1]
     return jax.tree.map(lambda start, rest: jnp.concatenate([start[None], rest]), first, later)
 
 
 def _layer(sigma: ActivationFunction, t: SingleInputTheory, scales: tuple[Array, ...]) -> SingleInputTheory:
-    c_b, c_w, l_b, l_w = scales
+    c_b, c_w, l_b, l_w, width = scales
     k, ntk, v = t.kernel, t.ntk, t.vertex
     u, w = half_line_rule(k.dtype)
     s, s1, s2 = sigma.derivatives(jnp.sqrt(k) * u, 2)
@@ -123,11 +133,12 @@ def _layer(sigma: ActivationFunction, t: SingleInputTheory, scales: tuple[Array,
         c_w * mean(s1**2 * third) / (4 * k**2),
         c_w * mean(s**2 * third) / (4 * k**2),
     )
-    both, bend = c_w**2 * mean((s * s1) ** 2), c_w**2 * mean(s * s2 * s1**2) * ntk**2
+    new = c_w**2 / width
+    both, bend = new * mean((s * s1) ** 2), new * mean(s * s2 * s1**2) * ntk**2
     r = l_w / c_w
-    vertex = c**2 * v + c_w**2 * mean((s**2 - square) ** 2)
+    vertex = c**2 * v + new * mean((s**2 - square) ** 2)
     kernel_shift = c * t.kernel_shift + g2 * v / 2
-    crossed = (both - c_w**2 * square * slopes) * ntk + 2 * h * c * ntk * v + x * c * t.ntk_kernel
+    crossed = (both - new * square * slopes) * ntk + 2 * h * c * ntk * v + x * c * t.ntk_kernel
     ntk_outputs = both * ntk + c**2 * t.ntk_outputs
     return SingleInputTheory(
         kernel=c_b + c_w * square,
@@ -142,11 +153,11 @@ def _layer(sigma: ActivationFunction, t: SingleInputTheory, scales: tuple[Array,
         ntk_outputs=ntk_outputs,
         ntk_variance=r**2 * vertex
         + 2 * r * crossed
-        + c_w**2 * mean((s1**2 - slopes) ** 2) * ntk**2
+        + new * mean((s1**2 - slopes) ** 2) * ntk**2
         + x**2 * t.ntk_variance
         + 4 * h * x * ntk * t.ntk_kernel
         + 4 * h**2 * ntk**2 * v,
-        ntk_off_diagonal=c_w**2 * mean(s1**4) * ntk**2 + x**2 * t.ntk_off_diagonal,
+        ntk_off_diagonal=new * mean(s1**4) * ntk**2 + x**2 * t.ntk_off_diagonal,
         dntk_p=bend + c_w * x * mean(s * s2) * t.ntk_off_diagonal + c * x * t.dntk_p,
         dntk_q=r * ntk_outputs + bend + 2 * h * c * ntk * t.ntk_outputs + c * x * t.dntk_q,
     )
