@@ -40,7 +40,7 @@ def test_both_sides_take_turns_and_the_ratio_is_that_of_neighbours(record_of):
     record = record_of(
         """
         import itertools
-        clock = itertools.count(10)
+        clock = itertools.count(5)
         def build(n):
             return lambda: float(next(clock)), lambda: 2.0 * next(clock)
         def cases():
@@ -50,8 +50,8 @@ def test_both_sides_take_turns_and_the_ratio_is_that_of_neighbours(record_of):
     (case,) = record["cases"]
     (entry,) = case["measured"]
     assert (case["name"], case["peer"], entry["sizes"], entry["not_run"]) == ("count", "double", {"n": 3}, None)
-    assert (entry["ours"]["first"], entry["peer"]["first"]) == (10, 22)
-    turns = 14 + 2 * np.arange(bench.FEWEST)  # two first calls and two that choose the repeats come before
+    assert (entry["ours"]["first"], entry["peer"]["first"]) == (5, 12)
+    turns = 9 + 2 * np.arange(bench.FEWEST)  # two first calls and two that choose the repeats come before
     ratios = 2 * (turns + 1) / turns
     for side, values in (("ours", turns), ("peer", 2 * (turns + 1.0)), (None, ratios)):
         found = entry[side] if side else entry["ratio"]
