@@ -1,6 +1,6 @@
 """Scores, samplers and statistics of `jaxlib_methods.diffusion` beside what people use today.
 
-    python -m experiments bench gaussian_score    # needs the `peers` dependency group; about 4 min on two cores
+    python -m experiments bench gaussian_score    # needs the `peers` dependency group; about 7 min on two cores
 
 The training set's score stands beside its two usual forms: PyTorch's matrix form, which holds all batch x points
 distances at once, and the broadcast |x_i - y_j|^2 over batch x points x dim, which needs 157 GB for 50,000 images.

@@ -51,7 +51,7 @@ class Process:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         weakref.finalize(self, _end, self.process)
-        self.versions = self._answer()
+        self.introduction = self._answer()
 
     @property
     def pid(self) -> int:
@@ -90,7 +90,7 @@ def on_eight_devices(inputs: int):
 def cases() -> Iterator[Case]:
     """Symmetric kernel matrices, and empirical NTKs of all outputs."""
     small = peer_of("dense", [2, 1])
-    peer = small and small.versions
+    peer = small and small.introduction
     sizes = [{"inputs": n, "layers": 3} for n in (2000, 4096)]
     yield Case("NTK of a dense ReLU network, 784 inputs", dense_kernel, sizes, peer=peer)
     sizes = [{"images": 100, "pixels": 28, "channels": 1, "layers": 4}]

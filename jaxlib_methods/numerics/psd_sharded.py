@@ -19,6 +19,7 @@ from jax.sharding import Mesh, PartitionSpec as P
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxlib_methods.numerics.checks import (
+    require,
     require_array,
     require_finite,
     require_known,
@@ -55,8 +56,8 @@ def psd_solve_sharded(
 
     Raises:
       TypeError: if an array is not floating.
-      ValueError: if shapes do not match, a size is out of range, a known ridge is negative, known right-hand sides are
-        not finite, or outside `jit` the matrix is not positive definite.
+      ValueError: if shapes do not match, a size is out of range, the axis is none of the mesh, a known ridge is
+        negative, known right-hand sides are not finite, or outside `jit` the matrix is not positive definite.
 
     Cost: n^3 / 3 operations, split evenly, and n / block steps. Memory: about 3 n^2 / devices + n block.
 
@@ -70,6 +71,7 @@ def psd_solve_sharded(
     require_nonnegative("ridge", ridge)
     require_finite("b", b)
     require_size("block", block)
+    require(axis in mesh.axis_names, "axis", repr(axis), "an axis of the mesh")
     dtype = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
     rows, padding = len(a), -len(a) % mesh.shape[axis]
     a, right = a.astype(dtype), b.astype(dtype).reshape(rows, -1)

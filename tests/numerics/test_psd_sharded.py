@@ -71,6 +71,7 @@ def test_a_matrix_that_is_not_positive_definite_is_refused(mesh8):
     [
         ("ridge", dict(ridge=-1.0)),
         ("block", dict(block=0)),
+        ("axis", dict(axis="model")),
         ("a", dict(a=jnp.ones((4, 3)))),
         ("b", dict(b=jnp.ones(3))),
         ("b", dict(b=jnp.full(4, jnp.nan))),
