@@ -1,4 +1,4 @@
-"""Cosines and angles by polynomials, as accurate as the backend's own functions and on CPUs several times as fast.
+"""Cosines and angles by polynomials, as accurate as the backend's own functions and on CPUs two to four times as fast.
 
 With T the Chebyshev polynomials, J the Bessel functions and p = tan(pi / 16), so that 2 p / (1 - p^2) = tan(pi / 8),
 
