@@ -241,9 +241,9 @@ def test_strassen_falls_back_where_its_sums_would_underflow(x64):
 
 
 def test_strassen_never_forms_the_cube():
-    q, ks, vs = (jnp.ones((200, 1, 4)),) + 2 * ((jnp.ones((200, 1, 4)),) * 2,)
+    q, ks, vs = (jnp.ones((400, 1, 4)),) + 2 * ((jnp.ones((400, 1, 4)),) * 2,)
     run = jax.jit(functools.partial(kron_attention, logits="strassen"))
-    assert run.lower(q, ks, vs).compile().memory_analysis().temp_size_in_bytes < 200**3
+    assert run.lower(q, ks, vs).compile().memory_analysis().temp_size_in_bytes < 400**3
 
 
 def test_memory_is_linear_in_the_length():
@@ -297,7 +297,7 @@ def test_bad_dtypes_are_refused():
 
 @pytest.mark.parametrize("lengths", [(512, 512), (512, 40), (40, 512), (30, 512, 512)])
 def test_default_tiles_are_long_on_the_axis_that_is_multiplied_by_a_matrix(lengths):
-    for batch, heads, logits_a_head in (((), 1, 2**19), ((2,), 8, 2**17)):
+    for batch, heads, logits_a_head in (((), 1, 2**21), ((2,), 8, 2**17)):
         q, ks = jnp.zeros((*batch, 512, heads, 4)), [jnp.zeros((*batch, m, heads, 4)) for m in lengths]
         problem = make_problem(q, ks, None, None, "trilinear", "product", 32, None, None)
         assert max(problem.block_k) == 512

@@ -82,7 +82,7 @@ def kron_attention(
         bfloat16 or float16, d and e 64 or 128. It is lowered for CUDA by a test, run in interpret mode only, not yet
         run on a GPU. Its own tiles are 64 x 64; `block_q` and `block_k` are those of its gradient.
       block_q: query positions of a tile.
-      block_k: keys of a tile, one for all axes or one an axis; if None, tiles of 2^19 logits over all
+      block_k: keys of a tile, one for all axes or one an axis; if None, tiles of 2^21 logits over all
         heads and batch entries, of 2^17 a head at least.
       precision: of the matrix products, "highest" for full float32 on TPU and GPU.
       mesh: devices over which the sequence is split; n and m_t need not divide. With `windows` each device fetches the
@@ -156,6 +156,7 @@ def kron_attention_with_lse(
     lengths = [k.shape[-3] for k in ks]
     spans = make_windows(windows, causal, q.shape[-3], lengths)
     problem = make_problem(q, ks, scale, spans, logits, values, block_q, block_k, precision)
+    problem = problem._replace(masked=mesh is not None or any(mask is not None for mask in key_masks or ()))
     masks, ks, vs = full_masks(key_masks, ks), add_bias(ks, k_bias), add_bias(vs, v_bias)
     if family.symmetric and values == "product":  # the longest axis last, where a tile is one tall matrix product
         by_length = sorted(range(len(ks)), key=lambda t: min(lengths[t], spans[t] if spans else lengths[t]))

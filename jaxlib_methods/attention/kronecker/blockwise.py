@@ -63,7 +63,7 @@ def attend_forward(problem, q, ks, vs, masks, offsets):
             new = jnp.maximum(maximum, jnp.max(logits, axes))
             weights = jnp.exp(logits - _column(new, logits))
             shrink = jnp.exp(maximum - new)
-            part = VALUES[problem.values](weights, v_tile, problem.precision)
+            part = _average(problem, weights, v_tile)
             return new, total * shrink + weights.sum(axes), weighted * shrink[:, None] + part
 
         slices, steps = _tiles(problem, first, block, counts, (keys, values, masks), offsets)
@@ -106,14 +106,10 @@ def attend_backward(problem, saved, cotangents):
             k_tile, v_tile, seen, starts = slices(index)
             logits, to_keys = jax.vjp(functools.partial(_logits, problem), q_tile, k_tile)
             weights = jnp.exp(_hidden(logits, seen, -jnp.inf) - _column(lse_tile, logits))
-            average = functools.partial(VALUES[problem.values], precision=problem.precision)
-            _, to_values = jax.vjp(average, weights, v_tile)
+            _, to_values = jax.vjp(functools.partial(_average, problem), weights, v_tile)
             d_weights, dv_tile = to_values(do_tile)
             dq_tile, dk_tile = to_keys(weights * (d_weights - _column(delta_tile, logits)))
-            add = lambda total, part, start: jax.lax.dynamic_update_slice_in_dim(
-                total, _take(total, start, part.shape[0]) + part.astype(wide), start, 0
-            )
-            dks, dvs = (tuple(map(add, d, part, starts)) for d, part in ((dks, dk_tile), (dvs, dv_tile)))
+            dks, dvs = (_add_at(d, part, starts) for d, part in ((dks, dk_tile), (dvs, dv_tile)))
             return dq + dq_tile.astype(wide), dks, dvs
 
         slices, steps = _tiles(problem, first, block, counts, (keys, values, masks), offsets)
@@ -124,7 +120,7 @@ def attend_backward(problem, saved, cotangents):
     zeros = functools.partial(zeros_beside, (q, keys, values, masks, offsets, d_out, lse, delta), dtype=wide)
     start = tuple(tuple(zeros(x.shape) for x in side) for side in (keys, values))
     (dks, dvs), dq = jax.lax.scan(query_block, start, jnp.arange(0, q.shape[0], block))
-    cut = lambda grads: tuple(grad[:count] for grad, count in zip(grads, counts, strict=True))
+    cut = lambda grads: tuple(grad[:count] for grad, count in zip(_turned(grads), counts, strict=True))
     return dq.reshape(-1, *dq.shape[2:])[:n], cut(dks), cut(dvs)
 
 
@@ -148,11 +144,22 @@ def zeros_beside(tree, shape, dtype):
 
 
 def _logits(problem, q, ks):
-    return problem.scale * FAMILIES[problem.logits].tile(q, ks, problem.precision)
+    return FAMILIES[problem.logits].tile(q, _turned(ks), problem.scale, problem.precision)
+
+
+def _average(problem, weights, vs):
+    return VALUES[problem.values](weights, _turned(vs), problem.precision)
+
+
+def _turned(side):
+    """The last axis as columns (d, m) or back as rows: the gradient of columns is the faster matrix product."""
+    return (*side[:-1], side[-1].T)
 
 
 def _hidden(logits, seen, lowest):
-    """`lowest` in place of the logits of keys that are not seen."""
+    """`lowest` in place of the logits of keys that are not seen; None if all are."""
+    if seen is None:
+        return logits
     seen = jnp.broadcast_to(seen, (len(seen), len(logits) // len(seen), *logits.shape[1:]))
     return jnp.where(seen.reshape(logits.shape), logits, lowest)
 
@@ -161,21 +168,38 @@ def _column(rows, logits):
     return rows.reshape(-1, *[1] * (logits.ndim - 1))
 
 
-def _take(x, start, size):
-    return jax.lax.dynamic_slice_in_dim(x, start, size)
+def _take(x, start, size, axis=0):
+    return jax.lax.dynamic_slice_in_dim(x, start, size, axis)
+
+
+def _key_axes(side):
+    """Which axis of each array runs over keys: the first, and of the last array the last."""
+    return [*[0] * (len(side) - 1), side[-1].ndim - 1]
+
+
+def _add_at(totals, parts, starts):
+    """Adds a tile's gradients to those of all keys."""
+    added = []
+    for total, part, start, axis in zip(totals, parts, starts, _key_axes(totals), strict=True):
+        sums = _take(total, start, part.shape[axis], axis) + part.astype(total.dtype)
+        added.append(jax.lax.dynamic_update_slice_in_dim(total, sums, start, axis))
+    return tuple(added)
 
 
 def _pad(x, count):
     return jnp.pad(x, ((0, count), *[(0, 0)] * (x.ndim - 1)))
 
 
-def _pad_keys(problem, *axes):
-    """A block of absent keys behind the last, because the blocks start anywhere."""
-    return [tuple(_pad(x, b) for x, b in zip(side, problem.block_k, strict=True)) for side in axes]
+def _pad_keys(problem, ks, vs, masks):
+    """A block of absent keys behind the last, because the blocks start anywhere; of keys and values the last turned."""
+    padded = [tuple(_pad(x, b) for x, b in zip(side, problem.block_k, strict=True)) for side in (ks, vs, masks)]
+    return _turned(padded[0]), _turned(padded[1]), padded[2]
 
 
 def _tiles(problem, first, block, counts, arrays, offsets):
     """The tiles that hold all keys visible from a block of queries: `slices(index)` and their number."""
+    whole = not problem.masked and problem.windows is None
+    whole = whole and all(count % size == 0 for count, size in zip(counts, problem.block_k, strict=True))
     windows = problem.windows or (None,) * len(counts)
     spans = [key_range(first, block, *axis) for axis in zip(counts, offsets, windows, strict=True)]
     sizes = problem.block_k
@@ -187,7 +211,9 @@ def _tiles(problem, first, block, counts, arrays, offsets):
         for (low, _), size, number, count in zip(*(side[::-1] for side in (spans, sizes, blocks, counts)), strict=True):
             starts.insert(0, jnp.minimum(low + index % number * size, count))
             index = index // number
-        k_tile, v_tile, mask_tile = (tuple(map(_take, side, starts, sizes)) for side in arrays)
+        k_tile, v_tile, mask_tile = (tuple(map(_take, side, starts, sizes, _key_axes(side))) for side in arrays)
+        if whole:
+            return k_tile, v_tile, None, starts
         seen = jnp.ones((block, 1, *[1] * len(sizes)), bool)
         for t, (start, size) in enumerate(zip(starts, sizes, strict=True)):
             axis = visible(rows, start + jnp.arange(size), offsets[t], windows[t], mask_tile[t])

@@ -9,8 +9,8 @@ With a query q and keys k_1, ..., k_(K-1), one from each axis, the logit familie
                  and the trilinear form of the d mod 3 channels left     order 3
     norm         |(q.k_1) k_2 - (q.k_2) k_1 + (k_1.k_2) q|               order 3
 
-Each is written so that a tile is one tall matrix product with the last axis. The determinant is invariant under one
-rotation of all chunks, so that rotary positions make it relative; the trilinear form is not.
+Each is written so that a tile, times a scale, is one tall matrix product with the last axis. The determinant is
+invariant under one rotation of all chunks, so that rotary positions make it relative; the trilinear form is not.
 Clift et al. 2019, "Logic and the 2-Simplicial Transformer", section 3 (norm); Roy et al. 2025, "Fast and Simplex",
 section 5 (determinant); Kozachinskiy et al. 2025, "Strassen attention", section 2.
 """
@@ -26,7 +26,7 @@ __all__ = ["FAMILIES", "VALUES", "Family"]
 
 
 class Family(NamedTuple):
-    """A logit family: its tile, the order it needs (None: any), and whether its key axes may be exchanged."""
+    """A logit family: its tile(q, ks, scale, precision), the order it needs (None: any), and whether its key axes may be exchanged."""
 
     tile: Callable[..., Array]
     order: int | None
@@ -54,28 +54,28 @@ def _pairs(a: Array, b: Array, combine: Callable) -> Array:
     return combine(a[..., None, :], b.reshape(*[1] * (a.ndim - 1), *b.shape))
 
 
-def _trilinear(q, ks, precision):
-    product = _wide(q)
+def _trilinear(q, ks, scale, precision):
+    product = scale * _wide(q)
     for k in ks[:-1]:
         product = _pairs(product, _wide(k), jnp.multiply)
     return dot(product, ks[-1], precision)
 
 
-def _separable(q, ks, precision):
-    total = dot(q, ks[0], precision)
+def _separable(q, ks, scale, precision):
+    total = scale * dot(q, ks[0], precision)
     for k in ks[1:]:
-        other = dot(q, k, precision)
+        other = scale * dot(q, k, precision)
         total = total[..., None] + other.reshape(-1, *[1] * (total.ndim - 1), other.shape[-1])
     return total
 
 
-def _strassen(q, ks, precision):
+def _strassen(q, ks, scale, precision):
     """(q + k_1).k_2 + q.k_1."""
-    sums = _pairs(_wide(q), _wide(ks[0]), jnp.add)
-    return dot(sums, ks[1], precision) + dot(q, ks[0], precision)[..., None]
+    sums = scale * _pairs(_wide(q), _wide(ks[0]), jnp.add)
+    return dot(sums, ks[1], precision) + scale * dot(q, ks[0], precision)[..., None]
 
 
-def _determinant(q, ks, precision):
+def _determinant(q, ks, scale, precision):
     """(q x k_1).k_2 on each chunk: det[q; k_1; k_2] is the scalar triple product."""
     whole = q.shape[-1] // 3 * 3
 
@@ -84,17 +84,17 @@ def _determinant(q, ks, precision):
         cross = jnp.cross(chunks(a), chunks(b))
         return jnp.concatenate([cross.reshape(*cross.shape[:-2], whole), a[..., whole:] * b[..., whole:]], axis=-1)
 
-    return dot(_pairs(_wide(q), _wide(ks[0]), combine), ks[1], precision)
+    return dot(_pairs(scale * _wide(q), _wide(ks[0]), combine), ks[1], precision)
 
 
-def _norm(q, ks, precision):
+def _norm(q, ks, scale, precision):
     """Square root of (a.b)^2 c.c + (b.c)^2 a.a + (a.c)^2 b.b - 2 (a.b)(a.c)(b.c)."""
     k1, k2 = ks
     ab, ac, bc = dot(q, k1, precision)[:, :, None], dot(q, k2, precision)[:, None], dot(k1, k2, precision)[None]
     aa, bb, cc = (jnp.sum(_wide(x) ** 2, -1) for x in (q, k1, k2))
     square = ab**2 * cc[None, None] + bc**2 * aa[:, None, None] + ac**2 * bb[None, :, None] - 2 * ab * ac * bc
     positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+    return scale * jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
 FAMILIES = {

@@ -18,6 +18,7 @@ class Problem(NamedTuple):
       block_q: query positions of a tile.
       block_k: keys of a tile on each axis.
       precision: of the matrix products.
+      masked: whether keys may be absent.
     """
 
     logits: str
@@ -27,6 +28,7 @@ class Problem(NamedTuple):
     block_q: int
     block_k: tuple[int, ...]
     precision: str | None
+    masked: bool = True
 
 
 def visible(rows: Array, keys: Array, offset: Array | int, window: int | None, mask: Array) -> Array:

@@ -13,7 +13,7 @@ def attend_reference(problem: Problem, q, ks, vs, masks, offsets) -> tuple[Array
     """As `blockwise.attend`, with every logit held at once and plain automatic differentiation."""
     n, group, _ = q.shape
     rows = q.reshape(n * group, -1)
-    logits = problem.scale * FAMILIES[problem.logits].tile(rows, ks, problem.precision)
+    logits = FAMILIES[problem.logits].tile(rows, ks, problem.scale, problem.precision)
     windows = problem.windows or (None,) * len(ks)
     seen = jnp.ones((n, 1, *[1] * len(ks)), bool)
     for t, (k, window) in enumerate(zip(ks, windows, strict=True)):
