@@ -26,7 +26,7 @@ __all__ = ["FAMILIES", "VALUES", "Family"]
 
 
 class Family(NamedTuple):
-    """A logit family: its tile(q, ks, scale, precision), the order it needs (None: any), and whether its key axes may be exchanged."""
+    """A logit family: tile(q, ks, scale, precision), the order it needs (None: any), whether keys may change axes."""
 
     tile: Callable[..., Array]
     order: int | None
