@@ -1,7 +1,7 @@
 """Roberts, Yaida and Hanin 2021: deep networks at large but finite width, before and during training.
 
     python -m experiments run effective_theory --preset quick    # 2 cores, about 45 s; digits
-    python -m experiments run effective_theory --preset full     # ten thousand networks; test loss over depth and width
+    python -m experiments run effective_theory --preset full     # ten thousand networks; grids on MNIST and CIFAR-10
 
 Critical points and the powers of depth at them; the tensors of order 1 / width beside stored values and ensembles of
 random networks; shares of layers in the NTK; deep networks on digits; and, in full, the best ratio of depth to width.
@@ -32,7 +32,6 @@ from experiments.effective_theory.ensembles import (
 )
 from experiments.effective_theory.recursions import layer_shares, recursion_claims, stored_recursion, two_inputs
 from experiments.harness import Claim, Context
-from jaxlib_methods.runtime import DataError
 
 __all__ = ["PAPER", "PRESETS", "Config", "Result", "claims", "figures", "run"]
 
@@ -40,7 +39,7 @@ PAPER = "Roberts, Yaida and Hanin, The Principles of Deep Learning Theory, 2021"
 
 
 class Result(NamedTuple):
-    """What the parts measured; `ratios` is a reason, in words, where it was not run."""
+    """What the parts measured; `ratios` has for each data set its losses, or in words why there are none."""
 
     table: np.ndarray
     reasons: list[str]
@@ -53,7 +52,7 @@ class Result(NamedTuple):
     tanh: dict[str, np.ndarray]
     relu: np.ndarray
     digits: dict[str, np.ndarray]
-    ratios: dict[str, np.ndarray] | str
+    ratios: dict[str, dict[str, np.ndarray] | str]
 
 
 def run(config: Config, context: Context) -> Result:
@@ -66,13 +65,10 @@ def run(config: Config, context: Context) -> Result:
         relu = relu_ensemble(config, context, keys[1])
     with context.section("digits"):
         digits = train_digits(config, context, keys[2])
-    ratios: dict[str, np.ndarray] | str = "needs the preset full"
-    if config.aspect_ratio.dataset:
-        try:
-            with context.section("aspect ratio"):
-                ratios = ratio_sweep(config.aspect_ratio, context, keys[3])
-        except DataError as error:
-            ratios = str(error)
+    ratios = {}
+    for i, name in enumerate(config.aspect_ratio.datasets):
+        with context.section(f"aspect ratio, {name}"):
+            ratios[name] = ratio_sweep(config.aspect_ratio, name, context, jax.random.fold_in(keys[3], i))
     return Result(*theory, tanh, relu, digits, ratios)
 
 
@@ -92,5 +88,6 @@ def figures(config: Config, result: Result):
     yield "error_bars", error_bar_figure(config, result)
     yield "tensors", tensor_figure(result)
     yield "deep_digits", digits_figure(config, result)
-    if isinstance(result.ratios, dict):
-        yield "aspect_ratio", ratio_figure(config, result)
+    for name, found in result.ratios.items():
+        if isinstance(found, dict):
+            yield f"aspect_ratio_{name}", ratio_figure(config.aspect_ratio, name, found)

@@ -29,9 +29,9 @@ class Digits:
 
 @dataclass(frozen=True)
 class AspectRatio:
-    """Test loss over depth and width; without `dataset` it is not run."""
+    """Test loss over depth and width on each data set; without any it is not run."""
 
-    dataset: str = ""
+    datasets: tuple[str, ...] = ()
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
     depths: tuple[int, ...] = (4, 8, 16, 32, 64, 128, 256)
     activations: tuple[str, ...] = ("relu", "tanh", "gelu")
@@ -54,5 +54,5 @@ class Config:
 
 PRESETS = {
     "quick": Config(),
-    "full": Config(ensembles=Ensembles(networks=10_000), aspect_ratio=AspectRatio(dataset="mnist")),
+    "full": Config(ensembles=Ensembles(networks=10_000), aspect_ratio=AspectRatio(datasets=("mnist", "cifar10"))),
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from jaxlib_methods.numerics.checks import require, require_choice
@@ -58,6 +59,23 @@ def activation_function(
         return NAMED[activation]
     require(callable(activation), "activation", repr(activation), "a name or a function")
     return ActivationFunction(getattr(activation, "__name__", "activation"), activation, smooth)
+
+
+def scale_invariant_slopes(sigma: ActivationFunction) -> tuple[float, float] | None:
+    """The slopes on the right and on the left if sigma(z) = sigma(+-1) |z|, as found at 50 points."""
+    z = np.geomspace(1e-3, 1e3, 25)
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        plus, minus = (np.asarray(sigma.function(jnp.asarray(sign * z))) for sign in (1, -1))
+    a, b = float(plus[12]), float(minus[12])
+    same = np.allclose(plus, a * z, 1e-12, 1e-15) and np.allclose(minus, b * z, 1e-12, 1e-15)
+    return (a, -b) if same else None
+
+
+def jumps(sigma: ActivationFunction) -> bool:
+    """Whether sigma itself has a jump at 0."""
+    with jax.ensure_compile_time_eval():
+        right, left = (float(sigma.function(jnp.asarray(z))) for z in (1e-30, -1e-30))
+    return abs(right - left) > 1e-6
 
 
 def _slope(function: Callable) -> Callable:

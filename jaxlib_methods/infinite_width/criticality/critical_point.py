@@ -24,7 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxlib_methods.infinite_width.criticality.activation_function import ActivationFunction, activation_function
+from jaxlib_methods.infinite_width.criticality.activation_function import (
+    ActivationFunction,
+    activation_function,
+    scale_invariant_slopes,
+)
 from jaxlib_methods.infinite_width.criticality.half_line_rule import half_line_rule
 
 __all__ = ["CriticalPoint", "critical_point"]
@@ -70,7 +74,7 @@ def critical_point(activation: str | Callable[[Array], Array] | ActivationFuncti
     """
     sigma = activation_function(activation)
     with jax.enable_x64(True):
-        slopes = _scale_invariant(sigma)
+        slopes = scale_invariant_slopes(sigma)
         if slopes is not None:
             if slopes == (0, 0):
                 raise ValueError(f"{sigma.name} has no critical point: it is constant")
@@ -86,15 +90,6 @@ def _growth(plus: float, minus: float) -> tuple[float, float]:
     """A_2, and 3 A_4 / A_2^2 - 1."""
     a2, a4 = (plus**2 + minus**2) / 2, (plus**4 + minus**4) / 2
     return a2, 3 * a4 / a2**2 - 1
-
-
-def _scale_invariant(sigma: ActivationFunction) -> tuple[float, float] | None:
-    """The slopes on both sides if sigma(z) = sigma(+-1) |z|."""
-    z = np.geomspace(1e-3, 1e3, 25)
-    plus, minus = (np.asarray(sigma.function(jnp.asarray(sign * z))) for sign in (1, -1))
-    a, b = float(plus[12]), float(minus[12])
-    same = np.allclose(plus, a * z, 1e-12, 1e-15) and np.allclose(minus, b * z, 1e-12, 1e-15)
-    return (a, -b) if same else None
 
 
 def _zero_point(sigma: ActivationFunction) -> CriticalPoint | str:
