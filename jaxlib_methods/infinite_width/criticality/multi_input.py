@@ -107,8 +107,8 @@ def multi_input_recursion(
       ValueError: if the activation is unknown or jumps, a known variance is not positive, there are more than four
         inputs and no key, a size is out of range, or the axis is none of the mesh.
 
-    Cost: q n^4 operations a layer for q nodes and n inputs; about 5000 n^4 if scale-invariant. Memory: 5 n^4 a layer,
-    over the mesh, and q n^2, or some 100 n^4 while a layer is scale-invariant. Wants float64.
+    Cost: q n^4 operations a layer for q nodes and n inputs; some 20,000 n^4 if scale-invariant. Memory: 5 n^4 a layer
+    over the mesh, and q n^2, or if scale-invariant 40 n^4 once. Wants float64.
 
     >>> pair = multi_input_recursion(LayerScales(0.0, 1.0), jnp.eye(2), activation="linear", depth=3)
     >>> pair.vertex[-1, 0, 0, 0, 0].round(3).item()  # 2 (l - 1) K^2
