@@ -5,7 +5,7 @@
 With N inputs, O outputs, P parameters and a forward pass of F operations an input, three ways lead to it:
 
     "jacobian"    both Jacobians and their product, leaf by leaf          N O F + N^2 O^2 P
-    "products"    J (J^T v) for a basis of outputs                        N^2 O F
+    "products"    J (J^T v) for a basis of outputs, half if x2 is None    N^2 O F
     "structured"  inputs and backward signals of each weight (see `taps`) N O F + N^2 O^2 W + N^2 W a layer of width W
 
 Each example must be mapped by itself: a layer that mixes the batch, as batch norm in training, has no such kernel.
@@ -29,6 +29,8 @@ __all__ = ["empirical_ntk", "ntk_costs", "ntk_product"]
 METHODS = ("jacobian", "products", "structured")
 OUTPUTS = ("trace", "diagonal", "full")
 CONTRACTION = {"trace": "aip,bip->ab", "diagonal": "aip,bip->abi", "full": "aip,bjp->abij"}
+BLOCK = 2**21  # numbers of a Jacobian that are contracted at a time
+AT_ONCE = 2**28  # numbers of tangents that are kept to spare a loop
 
 
 def empirical_ntk(
@@ -56,8 +58,9 @@ def empirical_ntk(
       ValueError: if a name is unknown, there is no floating parameter, or "structured" is asked of a function without
         `taps`.
 
-    Memory: "jacobian" (n + m) O P, "products" O P, "structured" O times the activations of n + m inputs; beside the
-    result. For many inputs make tiles: `gram(lambda a, b: empirical_ntk(apply, params, a, b), x)`.
+    Memory: "jacobian" (n + m) O P, "products" O P (on CPU, if the function convolves, m O P up to 2^28 numbers),
+    "structured" O times the activations of n + m inputs; beside the result. For many inputs make tiles:
+    `gram(lambda a, b: empirical_ntk(apply, params, a, b), x)`.
 
     >>> apply = lambda w, x: x @ w
     >>> empirical_ntk(apply, jnp.ones((3, 2)), jnp.eye(3)).tolist()
@@ -70,7 +73,7 @@ def empirical_ntk(
         method = min(costs, key=lambda name: costs[name])
     f, leaves = _function(apply, params)
     if method == "products":
-        return _by_products(f, leaves, x1, x1 if x2 is None else x2, outputs)
+        return _by_products(f, leaves, x1, x2, outputs)
     if method == "jacobian":
         return _by_jacobian(f, leaves, x1, x2, outputs)
     require(takes_taps(apply), "apply", "a function without the keyword taps", "one with it for method 'structured'")
@@ -124,7 +127,7 @@ def ntk_costs(
     pairs = n * m * (width**2 if outputs == "full" else width)
     costs = {
         "jacobian": 2 * backward + 2 * pairs * parameters,
-        "products": 2 * forward * width * (m + n * m),
+        "products": 2 * forward * width * m * (1 + (n // 2 + 1 if x2 is None else n)),
     }
     if takes_taps(apply):
         costs["structured"] = backward + structured_cost(apply, params, x1, x2, outputs)
@@ -194,31 +197,80 @@ def _function(apply: Callable, params: PyTree, *, flat: bool = True) -> tuple[Ca
 
 
 def _by_jacobian(f: Callable, leaves: list[Array], x1: Array, x2: Array | None, outputs: str) -> Array:
-    def jacobian(x):
-        y, pull = jax.vjp(lambda leaves: f(leaves, x[None])[0], leaves)
-        return jax.vmap(pull)(jnp.eye(len(y), dtype=y.dtype))[0]
-
-    left = jax.vmap(jacobian)(x1)
-    right = left if x2 is None else jax.vmap(jacobian)(x2)
-    width = left[0].shape[1]
-    flat = lambda a: a.reshape(*a.shape[:2], -1)
-    parts = [
-        jnp.einsum(CONTRACTION[outputs], flat(a), flat(b), precision="highest")
-        for a, b in zip(left, right, strict=True)
-    ]
+    left = _jacobians(f, leaves, x1)
+    right = left if x2 is None else _jacobians(f, leaves, x2)
+    parts = [_contract(a, b, outputs) for a, b in zip(left, right, strict=True)]
     total = sum(parts[1:], start=parts[0])
-    return total / width if outputs == "trace" else total
+    return total / left[0].shape[1] if outputs == "trace" else total
 
 
-def _by_products(f: Callable, leaves: list[Array], x1: Array, x2: Array, outputs: str) -> Array:
-    def column(x):
-        y, pull = jax.vjp(lambda leaves: f(leaves, x[None])[0], leaves)
-        tangents = jax.vmap(pull)(jnp.eye(len(y), dtype=y.dtype))[0]
-        push = lambda tangent: jax.jvp(lambda leaves: f(leaves, x1), (leaves,), (tangent,))[1]
-        theta = jax.vmap(push, out_axes=2)(tangents)  # (n, i, j)
+def _jacobians(f: Callable, leaves: list[Array], x: Array) -> list[Array]:
+    """Derivatives by each leaf, (n, o, ...)."""
+    at_once = jax.vmap(lambda x: _tangents(f, leaves, x))
+
+    def in_parts(x):
+        parts = max(1, min(len(x), 8, len(x) * jax.eval_shape(f, leaves, x).shape[1] // 50))
+        found = [at_once(part) for part in jnp.array_split(x, parts)]
+        return [jnp.concatenate(leaf) for leaf in zip(*found, strict=True)]
+
+    return _where_slow(f, leaves, x, in_parts, at_once, x)
+
+
+def _contract(a: Array, b: Array, outputs: str) -> Array:
+    """The product of two Jacobians by one leaf, in blocks of parameters, of which the compiler makes copies."""
+    product = lambda a, b: jnp.einsum(CONTRACTION[outputs], a, b, precision="highest")
+    a, b = (leaf.reshape(*leaf.shape[:2], -1) for leaf in (a, b))
+    size, block = a.shape[2], max(1, BLOCK // (max(len(a), len(b)) * a.shape[1]))
+    if size <= block:
+        return product(a, b)
+
+    def add(k, total):
+        start = jnp.minimum(k * block, size - block)
+        part = lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, block, axis=2)
+        counted = (start + jnp.arange(block) < k * block)[None, None]
+        return total + product(jnp.where(counted, 0, part(a)), part(b))
+
+    zero = jax.eval_shape(product, a, b)
+    return jax.lax.fori_loop(0, -(-size // block), add, jnp.zeros(zero.shape, zero.dtype))
+
+
+def _by_products(f: Callable, leaves: list[Array], x1: Array, x2: Array | None, outputs: str) -> Array:
+    """Column by column; of a symmetric matrix the half of the rows that follow the diagonal, in a circle."""
+    n, right = len(x1), x1 if x2 is None else x2
+    columns = jnp.arange(len(right))
+    rows = (columns[:, None] + jnp.arange(n // 2 + 1)[None]) % n if x2 is None else jnp.arange(n)[None]
+
+    def column(k, tangents):
+        push = jax.linearize(lambda leaves: f(leaves, x1[rows[k]] if x2 is None else x1), leaves)[1]
+        few = lambda tangents: jax.lax.map(push, tangents, batch_size=max(1, 32 // rows.shape[1]))
+        theta = jnp.moveaxis(_where_slow(f, leaves, right, few, jax.vmap(push), tangents), 0, 2)  # (n, i, j)
         if outputs == "full":
             return theta
         diagonal = jnp.diagonal(theta, axis1=1, axis2=2)
         return diagonal if outputs == "diagonal" else jnp.mean(diagonal, 1)
 
-    return jnp.moveaxis(jax.lax.map(column, x2), 0, 1)
+    kept = lambda x: jax.lax.map(lambda pair: column(*pair), (columns, _jacobians(f, leaves, x)))
+    looped = lambda x: jax.lax.map(lambda k: column(k, _tangents(f, leaves, x[k])), columns)
+    size = jax.eval_shape(f, leaves, right).size * sum(leaf.size for leaf in leaves)
+    theta = _where_slow(f, leaves, right, kept if size <= AT_ONCE else looped, looped, right)
+    if x2 is not None:
+        return jnp.moveaxis(theta, 0, 1)
+    columns = columns[:, None]
+    mirrored = theta.swapaxes(2, 3) if outputs == "full" else theta
+    return jnp.zeros((n, n, *theta.shape[2:]), theta.dtype).at[rows, columns].set(theta).at[columns, rows].set(mirrored)
+
+
+def _tangents(f: Callable, leaves: list[Array], x: Array) -> list[Array]:
+    """The derivatives at one input, (o, ...) a leaf."""
+    y, pull = jax.vjp(lambda leaves: f(leaves, x[None])[0], leaves)
+    return jax.vmap(pull)(jnp.eye(len(y), dtype=y.dtype))[0]
+
+
+def _where_slow(f: Callable, leaves: list[Array], x: Array, slow: Callable, usual: Callable, operand: Any) -> Any:
+    """Another way for functions that convolve, on CPU.
+
+    XLA is slow there with large batches of convolutions, and has no fast gradient by filters inside of loops.
+    """
+    if "conv_general_dilated" not in str(jax.make_jaxpr(f)(leaves, x)):
+        return usual(operand)
+    return jax.lax.platform_dependent(operand, cpu=slow, default=usual)

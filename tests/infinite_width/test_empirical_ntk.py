@@ -1,5 +1,7 @@
 """Oracles: Jacobians leaf by leaf, methods against each other, infinite width, Taylor series by hand."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +62,26 @@ def test_all_methods_give_the_product_of_jacobians_in_all_forms_and_products_nee
     for method in ours:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), method, reduced(truth))
     np.testing.assert_allclose(product, jnp.einsum("abij,bj->ai", truth, v), rtol=1e-10)
+
+
+@pytest.mark.parametrize(("n", "kept"), [(1, 2**28), (8, 0), (9, 2**28)])
+def test_symmetric_kernels_are_the_same_in_blocks_in_parts_and_by_halves(x64, monkeypatch, n, kept):
+    """Blocks of 7 parameters, parts of the inputs, and half of the products, for even and odd numbers of inputs."""
+    module = importlib.import_module("jaxlib_methods.infinite_width.empirical_ntk")
+    monkeypatch.setattr(module, "BLOCK", 7 * 6 * n)
+    monkeypatch.setattr(module, "AT_ONCE", kept)
+    network = iw.serial(iw.conv(3, (2,), **STD), TANH, iw.flatten(), iw.dense(6, **STD))
+    params, x, _ = draw(network, (4, 2), n, 0)
+
+    @jax.jit
+    def run(x):
+        call = lambda **options: iw.empirical_ntk(network.apply, params, x, **options)
+        ours = [{form: call(method=method, outputs=form) for form in FORMS} for method in ("jacobian", "products")]
+        return ours, reduced(brute_force(network.apply, params, x, x))
+
+    ours, truth = run(x)
+    for method in ours:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), method, truth)
 
 
 def test_few_positions_are_paired_and_many_are_summed_before(x64):
