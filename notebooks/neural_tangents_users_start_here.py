@@ -19,15 +19,29 @@
 #
 # | neural-tangents | `jaxlib_methods.infinite_width` |
 # |---|---|
-# | `stax.serial` | `serial` |
+# | `stax.serial`, `stax.repeat(layer, n)` | `serial`, `serial(*[layer] * n)` |
 # | `stax.parallel`, `FanInSum`, `FanInConcat`, `FanInProd` | `parallel(combine="sum")`, `"concat"`, `"product"` |
 # | `FanOut(2)`, `parallel(main, Identity())`, `FanInSum()` | `residual(main)` |
 # | `stax.Dense(512, W_std, b_std)` | `dense(512, weight_std=..., bias_std=...)` |
-# | `stax.Conv`, `stax.ConvLocal` | `conv`, `local_conv` |
+# | `stax.Conv`, `ConvLocal`, `ConvTranspose` | `conv`, `local_conv`, `conv_transpose` |
 # | `stax.AvgPool`, `SumPool`, `Flatten` | `avg_pool`, `sum_pool`, `flatten` |
 # | `stax.GlobalAvgPool`, `GlobalSumPool` | `global_avg_pool`, `global_sum_pool` |
 # | `stax.LayerNorm`, `Dropout`, `Identity` | `layer_norm`, `dropout`, `identity` |
+# | `stax.GlobalSelfAttention(...)` | `self_attention(width, heads, head_width)` |
+# | `attention_mechanism="SOFTMAX"`, `"IDENTITY"`, `"RELU"` | `weights=jax.nn.softmax`, `None`, `jax.nn.relu` |
+# | `linear_scaling=False` | `scaling="root"`, with a kernel for `weights=None` |
+# | `pos_emb_type="SUM"`, `"CONCAT"` | `parallel(identity(), positional_embedding(), combine="sum")`, `"concat"` |
+# | `val_pos_emb=False` | `self_attention(..., keys=residual(positional_embedding()))` |
+# | `stax.ImageResize((-1, 8, 8, -1), "linear")` | `image_resize((8, 8), "linear")`, also `"cubic"` |
+# | `stax.Index(stax.Slice[:, 1:-1, 0])` | `select(slice(1, -1), 0)` |
+# | `stax.Aggregate`, `pattern=(A1, A2)` | `aggregate()`, `side1=Side(graph=A1)`, ...; $A_{ij}$ is from $j$ to $i$ |
+# | `stax.DotGeneral` along positions | `map_positions(matrix)` |
+# | `mask_constant=c` | `side1=Side(mask=jnp.all(x1 != c, -1))`, and `network.apply(params, x, side=...)` |
 # | `stax.Relu`, `Erf`, `Gelu`, `Sin`, `Rbf`, ... | `activation("relu")`, `"erf"`, `"gelu"`, `"sin"`, `"rbf"`, ... |
+# | `stax.Sigmoid_like`, `Gabor` | `activation("sigmoid_erf")`, `"sine_gaussian"` |
+# | `stax.LeakyRelu`, `ABRelu`, `Abs` | `activation(rectifier_dual(a, b))`, `activation("abs")` |
+# | `stax.Monomial`, `Polynomial`, `Hermite` | `polynomial_dual`, `hermite_dual`, inside `activation` |
+# | `stax.RectifiedMonomial`, `ExpNormalized` | `rectified_monomial_dual`, `normalized_exponential_dual` |
 # | `stax.ElementwiseNumerical(f, deg)` | `activation(f)`, or `activation(quadrature_dual(f, degree=deg))` |
 # | `stax.ElementwiseNonlinearity(fn, ...)` | `DualActivation` |
 # | `parameterization="standard"` | `parametrization="standard"` |
@@ -47,6 +61,9 @@
 # | `predict.max_learning_rate` | `max_learning_rate` |
 #
 # A `DualActivation` is the pair of a function and the map of variances and covariance that you used to write yourself.
+# With a mask, means are over the positions that are present, those of `avg_pool` too, and a pool's output is present if
+# anything in its window is. Images resized to other than squares behind a convolution have another kernel here: there
+# both axes were exchanged.
 
 # %%
 import subprocess

@@ -56,6 +56,7 @@ from jaxlib_methods.infinite_width.hierarchical_spectrum import (
     harmonic_multiplicity,
     hierarchical_spectrum,
 )
+from jaxlib_methods.infinite_width.kernel_state import Side
 from jaxlib_methods.infinite_width.layer import Layer, identity, parallel, residual, serial
 from jaxlib_methods.infinite_width.limits.deep_linear import (
     DeepLinearLimit,
@@ -132,6 +133,8 @@ from jaxlib_methods.infinite_width.permutations.streaming import EnsembleMoments
 from jaxlib_methods.infinite_width.permutations.vote import VoteProbability, vote, vote_accuracy, vote_probability
 from jaxlib_methods.infinite_width.pointwise import activation, dropout, layer_norm
 from jaxlib_methods.infinite_width.pooling import avg_pool, flatten, global_avg_pool, global_sum_pool, sum_pool
+from jaxlib_methods.infinite_width.position_maps import aggregate, map_positions
+from jaxlib_methods.infinite_width.positional_embedding import positional_embedding
 from jaxlib_methods.infinite_width.predictions import (
     MseDynamics,
     Posterior,
@@ -141,17 +144,26 @@ from jaxlib_methods.infinite_width.predictions import (
     mse_predict,
     ntk_posterior,
 )
-from jaxlib_methods.infinite_width.rectified_duals import rectifier_dual, sign_dual, step_dual
+from jaxlib_methods.infinite_width.rectified_duals import (
+    rectified_monomial_dual,
+    rectifier_dual,
+    sign_dual,
+    step_dual,
+)
+from jaxlib_methods.infinite_width.resampling import image_resize, select
+from jaxlib_methods.infinite_width.self_attention import Attention, self_attention
 from jaxlib_methods.infinite_width.smooth_duals import (
     erf_dual,
     exponential_dual,
     gaussian_dual,
     gelu_dual,
+    normalized_exponential_dual,
     rbf_dual,
     sine_dual,
     sine_gaussian_dual,
 )
 from jaxlib_methods.infinite_width.taps import PLAIN, Taps
+from jaxlib_methods.infinite_width.transposed import conv_transpose
 from jaxlib_methods.infinite_width.word_vectors import (
     WordVectors,
     cbow_init,
@@ -169,6 +181,7 @@ __all__ = [
     "AbcTaps",
     "ActivationFunction",
     "Affine",
+    "Attention",
     "CoordinateReport",
     "Coordinates",
     "CriticalPoint",
@@ -202,6 +215,7 @@ __all__ = [
     "Posterior",
     "ResidualTheory",
     "SampledKernel",
+    "Side",
     "SingleInputTheory",
     "Susceptibilities",
     "Taps",
@@ -217,6 +231,7 @@ __all__ = [
     "abc_shift",
     "activation",
     "activation_function",
+    "aggregate",
     "asymptotic_layer_rates",
     "avg_pool",
     "batch_norm",
@@ -225,6 +240,7 @@ __all__ = [
     "cbow_limit_init",
     "cbow_step",
     "conv",
+    "conv_transpose",
     "coordinate_check",
     "critical_point",
     "deep_linear_limit_apply",
@@ -261,6 +277,7 @@ __all__ = [
     "hierarchical_kernel",
     "hierarchical_spectrum",
     "identity",
+    "image_resize",
     "kernel_from_samples",
     "kernel_maml_init",
     "kernel_maml_predict",
@@ -280,6 +297,7 @@ __all__ = [
     "maml_init",
     "maml_predict",
     "maml_step",
+    "map_positions",
     "max_learning_rate",
     "max_pool",
     "members_needed",
@@ -302,6 +320,7 @@ __all__ = [
     "negative_samples",
     "network_gram",
     "network_kernel",
+    "normalized_exponential_dual",
     "ntk_costs",
     "ntk_posterior",
     "ntk_product",
@@ -322,9 +341,11 @@ __all__ = [
     "permutation_statistics",
     "permute_bits",
     "polynomial_dual",
+    "positional_embedding",
     "quadrature_dual",
     "random_binary_inputs",
     "rbf_dual",
+    "rectified_monomial_dual",
     "rectifier_dual",
     "residual",
     "residual_growth",
@@ -332,6 +353,8 @@ __all__ = [
     "residual_weight_for_depth",
     "scale_by_layer_rates",
     "scale_by_mup",
+    "select",
+    "self_attention",
     "serial",
     "shrunk_windows",
     "sign_dual",

@@ -93,12 +93,12 @@ def dense(width: int, *, weight_std: float = 1.0, bias_std: float = 0.0, paramet
     >>> dense(5).apply(params, jnp.ones((2, 3))).shape
     (2, 5)
     """
-    scales = _check(width, weight_std, bias_std, parametrization)
+    scales = check_scales(width, weight_std, bias_std, parametrization)
 
     def init(key, shape, dtype=jnp.float32):
         return scales.draw(key, (shape[-1], width), shape[-1], dtype), (*shape[:-1], width)
 
-    def apply(params, x, *, key=None, taps=PLAIN):
+    def apply(params, x, *, key=None, taps=PLAIN, side=None):
         return scales.apply(params, x, x.shape[-1], taps.dense, taps)
 
     def kernel(state, wanted):
@@ -136,7 +136,7 @@ def conv(
     >>> shape
     (8, 8, 5)
     """
-    scales = _check(width, weight_std, bias_std, parametrization)
+    scales = check_scales(width, weight_std, bias_std, parametrization)
     by = window("filter_shape", filter_shape, strides, padding)
     offsets = math.prod(by.sizes)
 
@@ -144,11 +144,12 @@ def conv(
         after = (*by.shape(shape[:-1]), width)
         return scales.draw(key, (*by.sizes, shape[-1], width), offsets * shape[-1], dtype), after
 
-    def apply(params, x, *, key=None, taps=PLAIN):
+    def apply(params, x, *, key=None, taps=PLAIN, side=None):
         product = lambda x, weight: taps.conv(x, weight, by.strides)
         return scales.apply(params, by.pad(x), offsets * x.shape[-1], product, taps)
 
-    return Layer(init, apply, lambda state, _: _conv_kernel(scales, by, state, width), lambda wanted: wanted)
+    kernel = lambda state, _: _conv_kernel(scales, by, state, width)
+    return Layer(init, apply, kernel, lambda wanted: wanted, by.centre_present)
 
 
 def local_conv(
@@ -172,7 +173,7 @@ def local_conv(
     >>> params.weight.shape, shape
     ((4, 6, 5), (4, 5))
     """
-    scales = _check(width, weight_std, bias_std, parametrization)
+    scales = check_scales(width, weight_std, bias_std, parametrization)
     by = window("filter_shape", filter_shape, strides, padding)
     offsets = math.prod(by.sizes)
 
@@ -186,7 +187,7 @@ def local_conv(
             params = params._replace(bias=size * jax.random.normal(own, (positions * width,), dtype))
         return params, (*after, width)
 
-    def apply(params, x, *, key=None, taps=PLAIN):
+    def apply(params, x, *, key=None, taps=PLAIN, side=None):
         product = lambda x, weight: taps.local_conv(x, weight, by.sizes, by.strides)
         y = scales.apply(params._replace(bias=None), by.pad(x), offsets * x.shape[-1], product, taps)
         if params.bias is None:
@@ -202,7 +203,8 @@ def local_conv(
         grow = lambda k, lead, extent: _embed(k, lead) if extent == Extent.FULL else k
         return state.map(lambda k: grow(k, 2, wanted.cross), lambda q: grow(q, 1, wanted.own))
 
-    return Layer(init, apply, kernel, lambda wanted: Needs(Extent.DIAGONAL, min(wanted.own, Extent.DIAGONAL)))
+    needs = lambda wanted: Needs(Extent.DIAGONAL, min(wanted.own, Extent.DIAGONAL))
+    return Layer(init, apply, kernel, needs, by.centre_present)
 
 
 def _conv_kernel(scales: Scales, by: Window, state: KernelState, width: int) -> KernelState:
@@ -219,7 +221,8 @@ def _embed(k: Array, lead: int) -> Array:
     return k
 
 
-def _check(width: int, weight_std: float, bias_std: float, parametrization: str) -> Scales:
+def check_scales(width: int, weight_std: float, bias_std: float, parametrization: str) -> Scales:
+    """The scales of a layer, checked along with its width."""
     require_size("width", width)
     require_nonnegative("weight_std", weight_std)
     require_nonnegative("bias_std", bias_std)

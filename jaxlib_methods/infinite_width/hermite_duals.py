@@ -102,7 +102,7 @@ def hermite_dual(degree: int) -> DualActivation:
     def both(q1, q2, k):
         return _mehler([a * b for a, b in zip(scaled(q1), scaled(q2), strict=True)], k)
 
-    activation = lambda x: _hermite_rows(x, degree)[degree]
+    activation = lambda x: hermite_rows(x, degree)[degree]
     return DualActivation(f"hermite({degree})", activation, both, lambda q: both(q, q, q)[0])
 
 
@@ -127,10 +127,10 @@ def _hermite(degree: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes of the rule, and weights times h_k at the nodes, (k, node)."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(degree)
     weights = weights / weights.sum()
-    return nodes, np.stack(_hermite_rows(nodes, degree - 1)) * weights
+    return nodes, np.stack(hermite_rows(nodes, degree - 1)) * weights
 
 
-def _hermite_rows(x, degree: int) -> list:
+def hermite_rows(x, degree: int) -> list:
     """h_0 to h_degree at x."""
     rows = [x * 0 + 1, x]
     for k in range(1, degree):

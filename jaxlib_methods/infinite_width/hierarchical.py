@@ -1,4 +1,4 @@
-"""Kernels of deep convolutional networks without overlap, on inputs made of patches of unit length (the multisphere).
+"""Kernels of deep convolutional networks on inputs made of patches of unit length (the multisphere).
 
 Filters (s_1, ..., s_L) move by their own size, the activation is 2^(1/2) ReLU, there are no biases, and a linear
 readout averages the positions that remain. With t_i the inner product of patch i of two inputs, and the arc-cosine
@@ -6,12 +6,14 @@ functions kappa_0 and kappa_1 of degree 0 and 1, R = T = t at first and then for
 
     r = kappa_1(R),    n = kappa_0(R) T + r,    R, T = means of r and n over groups of s_(l+1) neighbours,
 
-the last time over all that remain. T is the NTK and R the kernel of random features (NNGP). Sharing weights between
-positions changes neither.
+the last time over all that remain. Overlapping filters move by one patch instead, on a circle, and average all windows
+of s_(l+1) patches; the first layer sees single patches in both. T is the NTK and R the kernel of random features
+(NNGP). Sharing weights between positions changes neither.
 
 Cagnetta, Favero and Wyart, "What Can Be Learnt With Wide Convolutional Neural Networks?", 2023, section 2.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -80,33 +82,35 @@ def patch_cosines(x: Float[Array, "n p s"], y: Float[Array, "m p s"]) -> Float[A
     return jnp.einsum("nps,mps->nmp", x, y, precision="highest")
 
 
-def hierarchical_kernel(t: Float[Array, "*b p"], filters: Sequence[int]) -> KernelPair:
+def hierarchical_kernel(t: Float[Array, "*b p"], filters: Sequence[int], *, overlapping: bool = False) -> KernelPair:
     """Both kernels at inner products of patches. At equal inputs the NTK is L + 1 and the other 1.
 
     Args:
       t: inner products of corresponding patches, in [-1, 1].
       filters: (s_1, ..., s_L); s_1, the size of a patch, is given for the record.
+      overlapping: whether filters behind the first move by one patch instead of their own size.
 
     Returns:
       Kernels of shape b. For a matrix use `gram` with `patch_cosines`.
 
     Raises:
       TypeError: if `t` is not floating.
-      ValueError: if there is no filter, a size is below 1, or the sizes s_2, ..., s_L do not divide the patches.
+      ValueError: if there is no filter, a size is below 1, or the sizes s_2, ..., s_L do not divide the patches, or are
+        above their number where they overlap.
 
-    Cost: 2 p (1 + 1/s_2 + ...) arc-cosine functions a pair. Memory: a few times `t`.
+    Cost: 2 p (1 + 1/s_2 + ...) arc-cosine functions a pair, 2 p L if filters overlap. Memory: a few times `t`.
 
     >>> [float(k) for k in hierarchical_kernel(jnp.ones(4), (2, 2, 2))]
     [1.0, 4.0]
     """
     require_array("t", t, (None,) * max(jnp.ndim(t), 1))
-    groups = _groups(filters, t.shape[-1])
+    *groups, rest = _groups(filters, t.shape[-1], overlapping)
+    average = _window_means if overlapping else _group_means
     nngp = ntk = t
     for group in groups:
-        mean = lambda k, group=group: jnp.mean(k.reshape(*k.shape[:-1], -1, group), -1)
-        slope, nngp = arc_cosine(nngp, degree=0), arc_cosine(nngp)
-        nngp, ntk = mean(nngp), mean(slope * ntk + nngp)
-    return KernelPair(nngp[..., 0], ntk[..., 0])
+        nngp, ntk = (average(k, group) for k in _layer(nngp, ntk))
+    nngp, ntk = (_group_means(k, rest)[..., 0] for k in _layer(nngp, ntk))
+    return KernelPair(nngp, ntk)
 
 
 def hierarchical_exponents(
@@ -131,7 +135,7 @@ def hierarchical_exponents(
     >>> hierarchical_exponents((2,), (2, 2)).beta
     0.75
     """
-    _groups(student, None)
+    _groups(student, math.prod(student[1:]), overlapping=False)
     fits = len(teacher) > 0 and tuple(teacher) == tuple(student)[: len(teacher)]
     require(fits, "teacher", tuple(teacher), f"filters with which {tuple(student)} begins")
     require(teacher_nu > 0, "teacher_nu", teacher_nu, "positive")
@@ -145,14 +149,30 @@ def hierarchical_exponents(
     return HierarchicalExponents(tuple(dimensions), 1 + 2 * student_nu / deepest, beta)
 
 
-def _groups(filters: Sequence[int], patches: int | None) -> list[int]:
+def _layer(nngp: Array, ntk: Array) -> tuple[Array, Array]:
+    """Both kernels behind the activation of a layer."""
+    slope, value = arc_cosine(nngp, degree=0), arc_cosine(nngp)
+    return value, slope * ntk + value
+
+
+def _group_means(k: Array, size: int) -> Array:
+    return jnp.mean(k.reshape(*k.shape[:-1], -1, size), -1)
+
+
+def _window_means(k: Array, size: int) -> Array:
+    return sum((jnp.roll(k, -i, -1) for i in range(1, size)), start=k) / size
+
+
+def _groups(filters: Sequence[int], patches: int, overlapping: bool) -> list[int]:
     """Sizes of the groups that are averaged after each layer."""
     require(len(filters) > 0, "filters", "none", "the size of a patch at least")
     require_size("filters", filters[0], 2)
     for size in filters[1:]:
         require_size("filters", size)
-    if patches is None:
-        return []
+    if overlapping:
+        fits = all(size <= patches for size in filters[1:])
+        require(fits, "filters", f"{tuple(filters)} for {patches} patches", "no larger than their number")
+        return [*filters[1:], patches]
     left = patches
     for size in filters[1:]:
         require(left % size == 0, "filters", f"{tuple(filters)} for {patches} patches", "of sizes that divide them")

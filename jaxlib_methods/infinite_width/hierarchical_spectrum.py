@@ -44,6 +44,7 @@ def hierarchical_spectrum(
     patches: int,
     degree: int,
     *,
+    overlapping: bool = False,
     nodes: int | None = None,
     dtype: jax.typing.DTypeLike | None = None,
 ) -> HierarchicalSpectrum:
@@ -53,6 +54,7 @@ def hierarchical_spectrum(
       filters: (s_1, ..., s_L), s_1 at least 2.
       patches: p.
       degree: largest degree of a patch.
+      overlapping: as in `hierarchical_kernel`.
       nodes: points of the rule for each patch; 2 `degree` + 2 if None. More nodes alias less: the error is that of the
         eigenvalues at degrees beyond `nodes`.
       dtype: of the work; the default float if None. Small eigenvalues need float64.
@@ -76,7 +78,7 @@ def hierarchical_spectrum(
     dtype = jnp.zeros((), dtype).dtype
     points, polynomials = _rule(filters[0], nodes, degree)
     axes = jnp.meshgrid(*[jnp.asarray(points, dtype)] * patches, indexing="ij")
-    kernel = hierarchical_kernel(jnp.stack(axes, -1), filters)
+    kernel = hierarchical_kernel(jnp.stack(axes, -1), filters, overlapping=overlapping)
     weights = jnp.asarray(polynomials, dtype)
     counts = [harmonic_multiplicity(k, filters[0]) for k in range(degree + 1)]
     multiplicity = np.ones((1,) * patches)

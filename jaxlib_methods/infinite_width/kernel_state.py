@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 __all__ = [
     "Extent",
     "KernelState",
     "Needs",
+    "Side",
+    "at_pairs",
     "diagonal_part",
     "equal_positions",
     "input_state",
@@ -42,6 +44,18 @@ class Needs(NamedTuple):
     own: Extent
 
 
+class Side(NamedTuple):
+    """What belongs to inputs besides their channels.
+
+    Attributes:
+      mask: (n, spatial axes), True where a position is present; None if all are. See `presence`.
+      graph: (n, new axes, spatial axes), for `aggregate`: how much each new position takes from each.
+    """
+
+    mask: Bool[Array, "n *s"] | None = None
+    graph: Float[Array, "n ..."] | None = None
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class KernelState:
@@ -52,6 +66,7 @@ class KernelState:
       ntk: the same; None if it is not asked for.
       own: covariance of each input of the two batches with itself, (n, spatial axes); None where nothing needs it.
       same: (n1, n2), True where the two inputs are one and the same example; None if no layer asks.
+      side: what belongs to the inputs of the two batches here; None if nothing does.
       spatial: number of spatial axes.
       channels: width of the finite network here.
       gaussian: whether channels are centred Gaussian given the inputs, as after a layer of weights.
@@ -61,6 +76,7 @@ class KernelState:
     ntk: Float[Array, "..."] | None
     own: tuple[Float[Array, "..."], Float[Array, "..."]] | None
     same: Array | None
+    side: tuple[Side, Side] | None
     spatial: int = field(metadata={"static": True})
     channels: int = field(metadata={"static": True})
     gaussian: bool = field(metadata={"static": True})
@@ -87,7 +103,13 @@ class KernelState:
 
 
 def input_state(
-    x1: Float[Array, "n1 *s c"], x2: Float[Array, "n2 *s c"], needs: Needs, *, ntk: bool, same: Array | None = None
+    x1: Float[Array, "n1 *s c"],
+    x2: Float[Array, "n2 *s c"],
+    needs: Needs,
+    *,
+    ntk: bool,
+    same: Array | None = None,
+    side: tuple[Side, Side] | None = None,
 ) -> KernelState:
     """The state of the inputs themselves, <x1, x2> / c for pairs of positions; their ntk is 0.
 
@@ -111,6 +133,7 @@ def input_state(
         jax.lax.optimization_barrier(jnp.zeros_like(nngp)) if ntk else None,  # folding constants takes seconds
         (own[needs.own](x1), own[needs.own](x2)) if needs.own else None,
         same,
+        side,
         spatial,
         channels,
         gaussian=False,
@@ -136,9 +159,18 @@ def variances(state: KernelState) -> tuple[Array, Array]:
     q1, q2 = (diagonal_part(q, 1, spatial) if state.own_full else q for q in state.own)
     if not state.full:
         return q1[:, None], q2[None]
-    first = tuple(size for h in q1.shape[1:] for size in (h, 1))
-    second = tuple(size for h in q2.shape[1:] for size in (1, h))
-    return q1.reshape(len(q1), 1, *first), q2.reshape(1, len(q2), *second)
+    return at_pairs(q1)[0][:, None], at_pairs(q2)[1][None]
+
+
+def at_pairs(a: Array) -> tuple[Array, Array]:
+    """Numbers (n, h, w) of positions, shaped to meet pairs of positions (n, h, h', w, w') at the first and the second.
+
+    >>> [part.shape for part in at_pairs(jnp.ones((2, 5, 4)))]
+    [(2, 5, 1, 4, 1), (2, 1, 5, 1, 4)]
+    """
+    first = tuple(size for h in a.shape[1:] for size in (h, 1))
+    second = tuple(size for h in a.shape[1:] for size in (1, h))
+    return a.reshape(len(a), *first), a.reshape(len(a), *second)
 
 
 def same_entries(state: KernelState) -> Array:

@@ -4,9 +4,11 @@
 
 A fourth function, `needs`, says what a layer asks of the covariances of its input when later layers ask something of
 its output. It runs backward through the network before any kernel is computed, so that covariances between different
-positions of an image are computed where a pool will mix them and nowhere else.
+positions of an image are computed where a pool will mix them and nowhere else. A fifth, `presence`, serves inputs with
+absent positions: see the module of this name.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxlib_methods.infinite_width.kernel_state import KernelState, Needs, diagonal_part
+from jaxlib_methods.infinite_width.kernel_state import KernelState, Needs, Side, diagonal_part
+from jaxlib_methods.infinite_width.presence import present_inputs, present_state, present_values, unchanged
 from jaxlib_methods.infinite_width.taps import PLAIN
 from jaxlib_methods.numerics.checks import require, require_choice
 
@@ -27,15 +30,18 @@ class Layer(NamedTuple):
 
     Attributes:
       init: (key, shape of one input without the batch axis, dtype=float32) to (parameters, shape of one output).
-      apply: (parameters, inputs (n, ...), *, key=None, taps=PLAIN) to outputs; the key is for layers that draw.
+      apply: (parameters, inputs (n, ...), *, key=None, taps=PLAIN, side=None) to outputs; the key is for layers that
+        draw, the side is a `Side`.
       kernel: (state of the input, needs of the output) to the state of the output.
       needs: what is needed of the output, to what is needed of the input.
+      presence: the input's `Side` to the share that is present of what each position of the output sees, (n, ...).
     """
 
     init: Callable[..., tuple[Any, tuple[int, ...]]]
     apply: Callable[..., Array]
     kernel: Callable[[KernelState, Needs], KernelState]
     needs: Callable[[Needs], Needs]
+    presence: Callable[[Side], Array] = unchanged
 
 
 def serial(*layers: Layer) -> Layer:
@@ -54,9 +60,11 @@ def serial(*layers: Layer) -> Layer:
             params.append(drawn)
         return tuple(params), tuple(shape)
 
-    def apply(params, x, *, key=None, taps=PLAIN):
+    def apply(params, x, *, key=None, taps=PLAIN, side=None):
+        x = present_inputs(x, side)
         for layer, own, drawn in zip(layers, params, _split(key, len(layers)), strict=True):
-            x = layer.apply(own, x, key=drawn, taps=taps)
+            y = layer.apply(own, x, key=drawn, taps=taps, side=side)
+            x, side = present_values(layer.presence, side, y)
         return x
 
     def kernel(state, wanted):
@@ -64,7 +72,7 @@ def serial(*layers: Layer) -> Layer:
         for layer in reversed(layers[1:]):
             after.append(layer.needs(after[-1]))
         for layer, now in zip(layers, reversed(after), strict=False):
-            state = layer.kernel(state, now)
+            state = present_state(layer.presence, state.side, layer.kernel(state, now))
         return state
 
     def needs(wanted):
@@ -72,7 +80,12 @@ def serial(*layers: Layer) -> Layer:
             wanted = layer.needs(wanted)
         return wanted
 
-    return Layer(init, apply, kernel, needs)
+    def presence(side):
+        for layer in layers:
+            side = side._replace(mask=layer.presence(side) > 0)
+        return side.mask
+
+    return Layer(init, apply, kernel, needs, presence)
 
 
 def parallel(*branches: Layer, combine: str = "sum") -> Layer:
@@ -105,11 +118,11 @@ def parallel(*branches: Layer, combine: str = "sum") -> Layer:
         channels = sum(shape[-1] for shape in shapes) if combine == "concat" else shapes[0][-1]
         return tuple(params for params, _ in drawn), (*shapes[0][:-1], channels)
 
-    def apply(params, x, *, key=None, taps=PLAIN):
-        keys = _split(key, len(branches))
-        outputs = [
-            layer.apply(own, x, key=drawn, taps=taps) for layer, own, drawn in zip(branches, params, keys, strict=True)
-        ]
+    def apply(params, x, *, key=None, taps=PLAIN, side=None):
+        outputs = []
+        for layer, own, drawn in zip(branches, params, _split(key, len(branches)), strict=True):
+            y = layer.apply(own, x, key=drawn, taps=taps, side=side)
+            outputs.append(present_values(layer.presence, side, y)[0])
         if combine == "concat":
             return jnp.concatenate(outputs, -1)
         total = outputs[0]
@@ -118,17 +131,20 @@ def parallel(*branches: Layer, combine: str = "sum") -> Layer:
         return total
 
     def kernel(state, wanted):
-        states = [layer.kernel(state, wanted) for layer in branches]
+        states = [present_state(layer.presence, state.side, layer.kernel(state, wanted)) for layer in branches]
         if not wanted.own:
             states = [replace(state, own=None) for state in states]
         states = _alike(states)
-        return {"sum": _sum, "concat": _concatenation, "product": _product}[combine](states)
+        return {"sum": _sum, "concat": _concatenation, "product": product_state}[combine](states)
 
     def needs(wanted):
         asked = [layer.needs(wanted) for layer in branches]
         return Needs(max(need.cross for need in asked), max(need.own for need in asked))
 
-    return Layer(init, apply, kernel, needs)
+    def presence(side):
+        return functools.reduce(jnp.logical_or, [layer.presence(side) > 0 for layer in branches])
+
+    return Layer(init, apply, kernel, needs, presence)
 
 
 def residual(*layers: Layer) -> Layer:
@@ -151,14 +167,19 @@ def identity() -> Layer:
 
 
 def linear_layer(
-    function: Callable, shape: Callable, kernel: Callable[[KernelState, Needs], KernelState], needs: Callable
+    function: Callable,
+    shape: Callable,
+    kernel: Callable[[KernelState, Needs], KernelState],
+    needs: Callable,
+    presence: Callable = unchanged,
 ) -> Layer:
     """A layer without parameters: `function` of the inputs, and what it does to shapes, states and needs."""
     return Layer(
         lambda key, given, dtype=jnp.float32: ((), shape(tuple(given))),
-        lambda params, x, *, key=None, taps=None: function(x),
+        lambda params, x, *, key=None, taps=None, side=None: function(x),
         kernel,
         needs,
+        presence,
     )
 
 
@@ -182,7 +203,9 @@ def _concatenation(states: list[KernelState]) -> KernelState:
     return replace(_combine(states, mean, mean), channels=total, gaussian=gaussian)
 
 
-def _product(states: list[KernelState]) -> KernelState:
+def product_state(states: list[KernelState]) -> KernelState:
+    """The state of the product of independent channels."""
+
     def tangent(*ntks):
         total, before = ntks[0], states[0].nngp
         for ntk, state in zip(ntks[1:], states[1:], strict=True):

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 
-from jaxlib_methods.infinite_width.kernel_state import Extent, Needs, input_state
-from jaxlib_methods.infinite_width.layer import Layer
+from jaxlib_methods.infinite_width.kernel_state import Extent, Needs, Side, input_state
+from jaxlib_methods.infinite_width.layer import Layer, serial
+from jaxlib_methods.infinite_width.presence import present_inputs
 from jaxlib_methods.numerics.checks import require, require_array, require_choice
 from jaxlib_methods.numerics.gram import gram
 
@@ -30,6 +31,8 @@ def network_kernel(
     x2: Float[Array, "m *s c"] | None = None,
     *,
     get: str = "ntk",
+    side1: Side | None = None,
+    side2: Side | None = None,
 ) -> Float[Array, "n m *t"] | KernelPair:
     """The NNGP kernel E[f(x1) f(x2)] or the NTK of an infinitely wide network, all pairs at once.
 
@@ -38,6 +41,8 @@ def network_kernel(
       x1: inputs, channels last.
       x2: other inputs; None stands for `x1`.
       get: "ntk", "nngp", or "both".
+      side1: masks of absent positions or graphs of `x1`.
+      side2: those of `x2`, if it is given.
 
     Returns:
       (n, m), or (n, m, h, h', w, w', ...) if the network ends on images; a `KernelPair` for "both".
@@ -55,10 +60,11 @@ def network_kernel(
     [0.25, 0.07999999821186066]
     """
     _check(x1, x2, get)
+    sides = _sides(x1, x2, side1, side2)
     same = None
     if x2 is None:
         same = jnp.eye(len(x1), dtype=bool)
-    return _kernel(network, x1, x1 if x2 is None else x2, same, get)
+    return _kernel(network, x1, x1 if x2 is None else x2, same, get, sides)
 
 
 def network_gram(
@@ -70,6 +76,8 @@ def network_gram(
     block: int | None = None,
     mesh: Mesh | None = None,
     axis: str | tuple[str, ...] = "data",
+    side1: Side | None = None,
+    side2: Side | None = None,
 ) -> Float[Array, "n m"] | KernelPair:
     """The kernels of `network_kernel` in tiles, of which a symmetric matrix needs half; on one device or many.
 
@@ -81,6 +89,8 @@ def network_gram(
       block: rows and columns of the tile at work; if None, so many that a covariance has some ten thousand entries.
       mesh: devices; inputs are split by rows over `axis`, and so is the matrix, which is never gathered.
       axis: mesh axis, or two of them, over which the matrix is split in two dimensions: see `gram`.
+      side1: masks of absent positions or graphs of `x1`.
+      side2: those of `x2`, if it is given.
 
     Raises:
       TypeError: if the inputs are not floating.
@@ -97,18 +107,25 @@ def network_gram(
         full = network.needs(_wanted(x1)).cross == Extent.FULL
         entries = math.prod(x1.shape[1:-1]) ** (2 if full else 1)
         block = min(max(math.isqrt(TILE // entries), 1), 256)
+    first, second = _sides(x1, x2, side1, side2) or (None, None)
+    both = lambda a, b: None if a is None else (a, b)
     if x2 is None:
-        rows = lambda x: (x, jnp.arange(len(x)))
-        kernel = lambda a, b: _kernel(network, a[0], b[0], a[1][:, None] == b[1][None], get)
-        return gram(kernel, rows(x1), block=block, mesh=mesh, axis=axis)
-    kernel = lambda a, b: _kernel(network, a, b, None, get)
-    return gram(kernel, x1, x2, block=block, mesh=mesh, axis=axis)
+        rows = (x1, first, jnp.arange(len(x1)))
+        kernel = lambda a, b: _kernel(network, a[0], b[0], a[2][:, None] == b[2][None], get, both(a[1], b[1]))
+        return gram(kernel, rows, block=block, mesh=mesh, axis=axis)
+    kernel = lambda a, b: _kernel(network, a[0], b[0], None, get, both(a[1], b[1]))
+    return gram(kernel, (x1, first), (x2, second), block=block, mesh=mesh, axis=axis)
 
 
-def _kernel(network: Layer, x1: Array, x2: Array, same: Array | None, get: str) -> PyTree:
+def _kernel(
+    network: Layer, x1: Array, x2: Array, same: Array | None, get: str, sides: tuple[Side, Side] | None
+) -> PyTree:
     dtype = jnp.promote_types(jnp.promote_types(x1.dtype, x2.dtype), jnp.float32)
-    wanted = _wanted(x1)
-    state = input_state(x1.astype(dtype), x2.astype(dtype), network.needs(wanted), ntk=get != "nngp", same=same)
+    if sides is not None:
+        x1, x2 = map(present_inputs, (x1, x2), sides)
+    wanted, network = _wanted(x1), serial(network)
+    needs = network.needs(wanted)
+    state = input_state(x1.astype(dtype), x2.astype(dtype), needs, ntk=get != "nngp", same=same, side=sides)
     state = network.kernel(state, wanted)
     if get == "both":
         assert state.ntk is not None
@@ -118,6 +135,25 @@ def _kernel(network: Layer, x1: Array, x2: Array, same: Array | None, get: str) 
 
 def _wanted(x: Array) -> Needs:
     return Needs(Extent.FULL if x.ndim > 2 else Extent.DIAGONAL, Extent.NOTHING)
+
+
+def _sides(x1: Array, x2: Array | None, side1: Side | None, side2: Side | None) -> tuple[Side, Side] | None:
+    """The sides of both batches, checked; a mask that only one of them has is true for the other."""
+    if side1 is None and side2 is None:
+        return None
+    require(x2 is not None or side2 is None, "side2", "one without x2", "None where x2 is None")
+    x2, side2 = (x1, side1) if x2 is None else (x2, side2)
+    sides = []
+    for name, x, side in (("side1", x1, side1 or Side()), ("side2", x2, side2 or Side())):
+        for part, needed in ((side.mask, x.shape[:-1]), (side.graph, x.shape[:1])):
+            if part is not None:
+                fits = part.shape[: len(needed)] == needed
+                require(fits, name, f"shape {part.shape}", f"of arrays that begin with the axes {needed}")
+        sides.append(side)
+    if any(side.mask is not None for side in sides):
+        present = lambda x, side: jnp.ones(x.shape[:-1], bool) if side.mask is None else side.mask
+        sides = [side._replace(mask=present(x, side)) for x, side in zip((x1, x2), sides, strict=True)]
+    return sides[0], sides[1]
 
 
 def _check(x1: Array, x2: Array | None, get: str) -> None:

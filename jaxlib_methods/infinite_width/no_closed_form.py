@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jaxlib_methods.infinite_width.empirical_ntk import empirical_ntk
-from jaxlib_methods.infinite_width.kernel_state import KernelState, Needs
-from jaxlib_methods.infinite_width.layer import Layer, linear_layer
+from jaxlib_methods.infinite_width.kernel_state import KernelState, Needs, Side
+from jaxlib_methods.infinite_width.layer import Layer
 from jaxlib_methods.infinite_width.spatial import window
 from jaxlib_methods.numerics.checks import require_array, require_choice, require_positive, require_size
 
@@ -104,12 +104,16 @@ def max_pool(window_shape: Sequence[int], *, strides: Sequence[int] | None = Non
     require_choice("padding", padding, ("VALID", "SAME"))
     by = window("window_shape", window_shape, window_shape if strides is None else strides, padding)
 
-    def apply(x):
+    def init(key, shape, dtype=jnp.float32):
+        return (), (*by.shape(shape[:-1]), shape[-1])
+
+    def apply(params, x, *, key=None, taps=None, side=None):
+        present = _present(x, side)
+        x = jnp.where(present, x, jnp.finfo(x.dtype).min)
         sizes, strides = (1, *by.sizes, 1), (1, *by.strides, 1)
         return jax.lax.reduce_window(x, np.array(-np.inf, x.dtype), jax.lax.max, sizes, strides, padding)
 
-    shape = lambda shape: (*by.shape(shape[:-1]), shape[-1])
-    return linear_layer(apply, shape, _refuse("max_pool"), _refuse("max_pool"))
+    return Layer(init, apply, refuse("max_pool"), refuse("max_pool"), by.any_present)
 
 
 def batch_norm(*, eps: float = 1e-5) -> Layer:
@@ -126,19 +130,26 @@ def batch_norm(*, eps: float = 1e-5) -> Layer:
     """
     require_positive("eps", eps)
 
-    def apply(x):
+    def apply(params, x, *, key=None, taps=None, side=None):
         axes = tuple(range(x.ndim - 1))
-        centred = x - jnp.mean(x, axes, keepdims=True)
-        return centred * jax.lax.rsqrt(jnp.mean(centred**2, axes, keepdims=True) + eps)
+        mean = lambda a: jnp.mean(a, axes, keepdims=True, where=_present(x, side))
+        centred = x - mean(x)
+        return centred * jax.lax.rsqrt(mean(centred**2) + eps)
 
-    return linear_layer(apply, lambda shape: shape, _refuse("batch_norm"), _refuse("batch_norm"))
+    return Layer(lambda key, shape, dtype=jnp.float32: ((), tuple(shape)), apply, *[refuse("batch_norm")] * 2)
 
 
-def _refuse(name: str) -> Callable[..., Any]:
-    def refuse(*_: KernelState | Needs) -> NoReturn:
+def refuse(name: str) -> Callable[..., Any]:
+    """The kernel and the needs of a layer without a closed form."""
+
+    def fail(*_: KernelState | Needs) -> NoReturn:
         raise ValueError(
             f"network must be of layers whose kernel has a closed form, got {name}: "
             "average over finite networks by kernel_from_samples"
         )
 
-    return refuse
+    return fail
+
+
+def _present(x: Array, side: Side | None) -> Array:
+    return jnp.ones((), bool) if side is None or side.mask is None else side.mask[..., None]

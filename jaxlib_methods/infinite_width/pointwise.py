@@ -13,6 +13,7 @@ from jaxlib_methods.infinite_width.kernel_state import (
     Extent,
     KernelState,
     Needs,
+    at_pairs,
     diagonal_part,
     equal_positions,
     same_entries,
@@ -111,7 +112,7 @@ def dropout(rate: float) -> Layer:
     require(0 <= rate < 1, "rate", rate, "at least 0 and below 1")
     keep = 1 - rate
 
-    def apply(params, x, *, key=None, taps=None):
+    def apply(params, x, *, key=None, taps=None, side=None):
         if key is None:
             return x
         return jnp.where(jax.random.bernoulli(key, keep, x.shape), x / keep, 0)
@@ -152,7 +153,4 @@ def _normalised(q: Array, eps: float, state: KernelState) -> Array:
 
 def _ends(q: Array, spatial: int) -> tuple[Array, Array]:
     """Variances at both positions of the pairs in (n, h, h', ...)."""
-    variance = diagonal_part(q, 1, spatial)
-    first = tuple(size for h in variance.shape[1:] for size in (h, 1))
-    second = tuple(size for h in variance.shape[1:] for size in (1, h))
-    return variance.reshape(-1, *first), variance.reshape(-1, *second)
+    return at_pairs(diagonal_part(q, 1, spatial))

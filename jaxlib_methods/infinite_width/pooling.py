@@ -1,7 +1,7 @@
 """Layers that mix positions without weights: pools, and the flattening of images.
 
 A pool meets the two copies of an input at independent positions, so it needs the covariances of different positions;
-flattening in front of a dense layer needs equal positions only.
+flattening in front of a dense layer needs equal positions only. Means are over the positions that are present.
 """
 
 import math
@@ -92,11 +92,14 @@ def flatten() -> Layer:
         state = state.map(lambda k: mean(k, 2, full), lambda q: mean(q, 1, own_full))
         return replace(state, spatial=0, channels=state.channels * positions, gaussian=False)
 
+    def presence(side):
+        return jnp.any(side.mask, tuple(range(1, side.mask.ndim)))
+
     def needs(wanted):
         return Needs(Extent.DIAGONAL, min(wanted.own, Extent.DIAGONAL))
 
     flat = lambda shape: (math.prod(shape),)
-    return linear_layer(lambda x: x.reshape(len(x), -1), flat, kernel, needs)
+    return linear_layer(lambda x: x.reshape(len(x), -1), flat, kernel, needs, presence)
 
 
 def _pool(window_shape, strides, padding, *, mean: bool, count_padding: bool) -> Layer:
@@ -114,7 +117,12 @@ def _pool(window_shape, strides, padding, *, mean: bool, count_padding: bool) ->
         apply = lambda k, lead: pool(k, lead, True, by, mean=mean, count_padding=count_padding)
         return state.map(lambda k: apply(k, 2), lambda q: apply(q, 1))
 
-    return linear_layer(apply, lambda shape: (*by.shape(shape[:-1]), shape[-1]), kernel, _all_pairs)
+    def presence(side):
+        if count_padding:
+            return by.any_present(side)
+        return pool(side.mask.astype(float), 1, False, by, mean=True, count_padding=False)
+
+    return linear_layer(apply, lambda shape: (*by.shape(shape[:-1]), shape[-1]), kernel, all_pairs, presence)
 
 
 def _global(reduce) -> Layer:
@@ -124,11 +132,16 @@ def _global(reduce) -> Layer:
         state = state.map(lambda k: reduce(k, tuple(range(2, k.ndim))), lambda q: reduce(q, tuple(range(1, q.ndim))))
         return replace(state, spatial=0)
 
+    def presence(side):
+        axes = tuple(range(1, side.mask.ndim))
+        return jnp.mean(side.mask.astype(float), axes) if reduce is jnp.mean else jnp.any(side.mask, axes)
+
     apply = lambda x: reduce(x, tuple(range(1, x.ndim - 1)))
-    return linear_layer(apply, lambda shape: shape[-1:], kernel, _all_pairs)
+    return linear_layer(apply, lambda shape: shape[-1:], kernel, all_pairs, presence)
 
 
-def _all_pairs(wanted: Needs) -> Needs:
+def all_pairs(wanted: Needs) -> Needs:
+    """The needs of layers that mix positions."""
     return Needs(Extent.FULL, Extent.FULL if wanted.own else Extent.NOTHING)
 
 

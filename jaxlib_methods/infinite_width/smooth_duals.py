@@ -9,9 +9,11 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlib_methods.infinite_width.dual import DualActivation, safe_sqrt
-from jaxlib_methods.numerics.checks import require_finite, require_positive
+from jaxlib_methods.infinite_width.hermite_duals import hermite_rows
+from jaxlib_methods.numerics.checks import require, require_finite, require_positive
 from jaxlib_methods.numerics.trigonometry import fast_arctan2
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "exponential_dual",
     "gaussian_dual",
     "gelu_dual",
+    "normalized_exponential_dual",
     "rbf_dual",
     "sine_dual",
     "sine_gaussian_dual",
@@ -185,6 +188,41 @@ def gaussian_dual(a: float = 1.0, b: float = -1.0) -> DualActivation:
         lambda x: a * jnp.exp(b * x**2),
         both,
         lambda q: a**2 * jax.lax.rsqrt(jnp.where(1 - 4 * b * q > 0, 1 - 4 * b * q, jnp.nan)),
+    )
+
+
+def normalized_exponential_dual(gamma: float = 1.0, shift: float = -1.0) -> DualActivation:
+    """The dual V = (q1 q2)^(1/2) exp(gamma (c + shift)), c = k / (q1 q2)^(1/2): a Gaussian kernel of directions.
+
+    The activation is r phi(x / r), with r the root mean square of x over channels (the last axis) and
+    phi = exp(gamma shift / 2) sum_n (gamma^n / n!)^(1/2) h_n, h_n the normalised Hermite polynomials.
+
+    Args:
+      gamma: inverse square length, positive, at most 8.
+      shift: added to the cosine; -1 keeps variances.
+
+    Raises:
+      ValueError: if a number is out of range.
+
+    >>> normalized_exponential_dual().value(3.0, 3.0, 3.0).item()
+    3.0
+    """
+    require(0 < gamma <= 8, "gamma", gamma, "positive, at most 8")
+    (shift,), gamma = _finite(shift=shift), float(gamma)
+    terms = np.exp((gamma * shift + np.array([n * math.log(gamma) - math.lgamma(n + 1) for n in range(60)])) / 2)
+
+    def activation(x):
+        root = jnp.sqrt(jnp.mean(x**2, -1, keepdims=True))
+        rows = hermite_rows(x / jnp.where(root > 0, root, 1), len(terms) - 1)
+        return root * sum(float(a) * row for a, row in zip(terms, rows, strict=True))
+
+    def both(q1, q2, k):
+        root = safe_sqrt(q1) * safe_sqrt(q2)
+        value = jnp.exp(gamma * (k / jnp.where(root > 0, root, 1) + shift))
+        return root * value, gamma * value
+
+    return DualActivation(
+        f"normalized_exponential({gamma:g}, {shift:g})", activation, both, lambda q: math.exp(gamma * (1 + shift)) * q
     )
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxlib_methods.infinite_width.kernel_state import Side
 from jaxlib_methods.numerics.checks import require, require_choice, require_size
 
 __all__ = ["Window", "filter_mean", "pool", "window"]
@@ -55,6 +56,22 @@ class Window(NamedTuple):
         for i in range(len(self.sizes)):
             x = _pad(x, (first + i,), self.margins(i, x.shape[first + i]), self.padding)
         return x
+
+    def any_present(self, side: Side) -> Array:
+        """Where a position in the window is present."""
+        assert side.mask is not None
+        return filter_mean(side.mask.astype(float), 1, False, self) > 0
+
+    def centre_present(self, side: Side) -> Array:
+        """Where the position in the window's middle is present; of two the first."""
+        mask = side.mask
+        assert mask is not None
+        for i, (size, stride) in enumerate(zip(self.sizes, self.strides, strict=True)):
+            length = mask.shape[1 + i]
+            start = (size - 1) // 2 - self.margins(i, length)[0]
+            end = start + (self.length(i, length) - 1) * stride + 1
+            mask = jax.lax.slice_in_dim(mask, start, end, stride, 1 + i)
+        return mask
 
 
 def window(name: str, sizes: Sequence[int], strides: Sequence[int] | None, padding: str) -> Window:

@@ -84,6 +84,8 @@ HOST = {
     for name in (
         *("activation", "avg_pool", "conv", "dense", "dropout", "flatten", "global_avg_pool", "global_sum_pool"),
         *("identity", "layer_norm", "local_conv", "parallel", "residual", "serial", "sum_pool"),
+        *("aggregate", "conv_transpose", "image_resize", "map_positions", "positional_embedding", "select"),
+        *("self_attention", "normalized_exponential_dual", "rectified_monomial_dual"),
         *("dual_activation", "erf_dual", "exponential_dual", "gaussian_dual", "gelu_dual", "hermite_dual"),
         *("polynomial_dual", "quadrature_dual", "rbf_dual", "rectifier_dual", "sign_dual", "sine_dual"),
         *("sine_gaussian_dual", "step_dual", "batch_norm", "max_pool", "linearize", "taylor_expand", "ntk_costs"),

@@ -15,6 +15,8 @@ DUALS = {
     "relu": iw.dual_activation("relu"),
     "leaky": iw.rectifier_dual(0.2, 1.3),
     "abs": iw.dual_activation("abs"),
+    "square": iw.rectified_monomial_dual(2),
+    "fifth": iw.rectified_monomial_dual(5),
     "erf": iw.erf_dual(1.3, 0.7, 0.2),
     "sigmoid_erf": iw.dual_activation("sigmoid_erf"),
     "gelu": iw.dual_activation("gelu"),
@@ -32,7 +34,6 @@ DUALS = {
     "step": iw.step_dual(),
 }
 SMOOTH = [name for name, dual in DUALS.items() if dual.smooth]
-KINKED = ("relu", "leaky", "abs", "sign", "step")
 each = pytest.mark.parametrize("name", DUALS)
 Q1, Q2 = np.array([0.6, 1.3, 0.9, 2.0]), np.array([1.1, 0.7, 0.9, 1.5])
 K = np.sqrt(Q1 * Q2) * np.array([0.6, -0.4, 0.97, 0.0])
@@ -149,6 +150,35 @@ def test_hermite_polynomials_of_unit_variance_give_powers(x64):
         np.testing.assert_allclose(slope, degree * c ** max(degree - 1, 0), atol=1e-12)
 
 
+def test_rectified_powers_have_the_kernels_of_neural_tangents_between_inputs(x64):
+    x = jnp.sin(1 + 0.7 * jnp.arange(12) + 0.013 * jnp.arange(12) ** 2).reshape(3, 4)
+    dense = iw.dense(1, weight_std=1.3, bias_std=0.2)
+    stored = {
+        iw.rectified_monomial_dual(2): (0.0409915131845, 0.0181931284074),
+        iw.rectified_monomial_dual(3): (0.0402245769637, 0.0329998536345),
+        iw.normalized_exponential_dual(1.4, -0.6): (0.22532494496, -0.00865388032133),
+    }
+    for dual, pair in stored.items():
+        ours = iw.network_kernel(iw.serial(dense, iw.activation(dual), dense), x, get="both")
+        np.testing.assert_allclose([kernel[0, 1] for kernel in ours], pair, rtol=1e-10)
+    first, relu = iw.rectified_monomial_dual(1), iw.rectifier_dual()
+    np.testing.assert_allclose(first.value(Q1, Q2, K), relu.value(Q1, Q2, K), rtol=1e-12)
+    np.testing.assert_allclose(first.derivative(Q1, Q2, K), relu.derivative(Q1, Q2, K), rtol=1e-12)
+
+
+def test_the_normalized_exponential_is_the_mean_over_channels(x64):
+    """Of unit root mean square, at which it is a Hermite series; its variance and V' = dV/dk otherwise."""
+    dual = iw.normalized_exponential_dual(0.5, -0.7)
+    u, v = jax.random.normal(jax.random.key(0), (2, 400_000))
+    v = 0.6 * u + 0.8 * v
+    products = dual.activation(3 * u) * dual.activation(v)
+    error = products.std() / len(products) ** 0.5
+    np.testing.assert_allclose(products.mean(), dual.value(9.0, 1.0, 1.8), atol=5 * error)
+    slope = jax.grad(lambda k: jnp.sum(dual.value(Q1, Q2, k)))(jnp.asarray(K))
+    np.testing.assert_allclose(dual.derivative(Q1, Q2, K), slope, rtol=1e-12)
+    np.testing.assert_allclose(dual.value(Q1, Q1, Q1), dual.diagonal(Q1), rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "call"),
     [
@@ -160,6 +190,9 @@ def test_hermite_polynomials_of_unit_variance_give_powers(x64):
         ("coefficients", lambda: iw.polynomial_dual((1.0, float("nan")))),
         ("positive", lambda: iw.rectifier_dual(0.0, float("inf"))),
         ("gamma", lambda: iw.rbf_dual(0.0)),
+        ("gamma", lambda: iw.normalized_exponential_dual(0.0)),
+        ("shift", lambda: iw.normalized_exponential_dual(1.0, float("nan"))),
+        ("degree", lambda: iw.rectified_monomial_dual(0)),
         ("b", lambda: iw.erf_dual(1.0, float("nan"))),
     ],
 )

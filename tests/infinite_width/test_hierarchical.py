@@ -41,6 +41,30 @@ def test_they_are_kernels_of_the_general_algebra_with_or_without_weight_sharing(
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), ours, general)
 
 
+def test_overlapping_filters_are_kernels_of_the_general_algebra(x64):
+    relu, step = iw.activation("relu"), iw.conv(1, (2,), padding="CIRCULAR", weight_std=2**0.5)
+    first = iw.conv(1, (3,), strides=(3,), weight_std=3**0.5)
+    network = iw.serial(first, relu, step, relu, step, relu, iw.flatten(), iw.dense(1, weight_std=2**0.5))
+    x, y = (iw.multisphere(jax.random.key(i), 4, 5, 3, dtype=jnp.float64) for i in range(2))
+    general = jax.jit(lambda x, y: iw.network_kernel(network, x, y, get="both"))
+    ours = iw.hierarchical_kernel(iw.patch_cosines(x, y), (3, 2, 2), overlapping=True)
+    truth = general(x.reshape(4, 15, 1), y.reshape(4, 15, 1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), ours, truth)
+
+
+def test_overlapping_spectra_sum_up_and_are_those_of_a_sampled_matrix(x64):
+    """Three circles, to the noise of 600 samples; the first harmonics of all circles are alike."""
+    spectrum = iw.hierarchical_spectrum((2, 2), 3, 12, overlapping=True, nodes=60)
+    for values, total, rounding in ((spectrum.nngp, 1, 2e-4), (spectrum.ntk, 3, 2e-2)):
+        np.testing.assert_allclose(jnp.sum(values * spectrum.multiplicity), total, rtol=rounding)
+        np.testing.assert_allclose(values, values.transpose(1, 2, 0), rtol=1e-6, atol=1e-14)
+    x = iw.multisphere(jax.random.key(0), 600, 3, 2, dtype=jnp.float64)
+    kernel = lambda a, b: iw.hierarchical_kernel(iw.patch_cosines(a, b), (2, 2), overlapping=True).ntk
+    values = jnp.linalg.eigvalsh(jax.jit(lambda x: gram(kernel, x))(x) / len(x))[::-1]
+    np.testing.assert_allclose(values[0], spectrum.ntk[0, 0, 0], rtol=0.03)
+    np.testing.assert_allclose(values[1:7].mean(), spectrum.ntk[1, 0, 0], rtol=0.08)
+
+
 @pytest.fixture(scope="module")
 def spectra():
     """Two patches on circles, by the rule that a transform of 512 points would use."""
@@ -125,6 +149,7 @@ def test_exponents_have_the_stated_values():
         ("filters must be", lambda: iw.hierarchical_kernel(jnp.ones(4), ())),
         ("filters must be", lambda: iw.hierarchical_kernel(jnp.ones(4), (1,))),
         ("filters must be of sizes that divide", lambda: iw.hierarchical_kernel(jnp.ones(4), (2, 3))),
+        ("filters must be no larger", lambda: iw.hierarchical_kernel(jnp.ones(2), (2, 3), overlapping=True)),
         ("teacher must be", lambda: iw.hierarchical_exponents((3,), (2, 2))),
         ("student_nu must be", lambda: iw.hierarchical_exponents((2,), (2,), student_nu=0.0)),
         ("nodes must be", lambda: iw.hierarchical_spectrum((2,), 1, 10, nodes=10)),
