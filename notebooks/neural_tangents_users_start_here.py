@@ -62,8 +62,8 @@
 #
 # A `DualActivation` is the pair of a function and the map of variances and covariance that you used to write yourself.
 # With a mask, means are over the positions that are present, those of `avg_pool` too, and a pool's output is present if
-# anything in its window is. Images resized to other than squares behind a convolution have another kernel here: there
-# both axes were exchanged.
+# anything in its window is. Images resized to other than squares behind a convolution have another kernel here,
+# which sums over all pairs of pixels confirm.
 
 # %%
 import subprocess
