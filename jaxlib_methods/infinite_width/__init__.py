@@ -4,6 +4,7 @@ from jaxlib_methods.infinite_width.abc.classification import AbcReport, abc_clas
 from jaxlib_methods.infinite_width.abc.network import AbcNetwork, AbcTaps, abc_mlp, abc_sgd, abc_shardings
 from jaxlib_methods.infinite_width.abc.parametrizations import AbcParametrization, abc_parametrization, abc_shift
 from jaxlib_methods.infinite_width.affine import Affine, conv, dense, local_conv
+from jaxlib_methods.infinite_width.automatic_taps import automatic_taps
 from jaxlib_methods.infinite_width.criticality.activation_function import ActivationFunction, activation_function
 from jaxlib_methods.infinite_width.criticality.aspect_ratio import mutual_information, optimal_aspect_ratio
 from jaxlib_methods.infinite_width.criticality.bayes import FiniteWidthPosterior, finite_width_posterior
@@ -233,6 +234,7 @@ __all__ = [
     "activation_function",
     "aggregate",
     "asymptotic_layer_rates",
+    "automatic_taps",
     "avg_pool",
     "batch_norm",
     "binary_inputs",

@@ -46,7 +46,7 @@ def empirical_ntk(
 
     Args:
       apply: (parameters, inputs (n, ...)) to outputs (n, ...). Where it has a keyword `taps` (as `Layer.apply`),
-        weights are found by it, and "structured" is possible.
+        weights are found by it, and "structured" is possible; `automatic_taps(apply)` has it for any function.
       params: any pytree.
       x1: inputs.
       x2: other inputs; None stands for `x1`.

@@ -76,23 +76,24 @@ class Recorder(Taps):
 
     def dense(self, x, weight):
         """As `Taps.dense`."""
-        return self._tap(super().dense(x, weight), weight, "shared", lambda: x.reshape(len(x), -1, x.shape[-1]))
+        return self.show(super().dense(x, weight), weight, "shared", lambda: x.reshape(len(x), -1, x.shape[-1]))
 
     def conv(self, x, weight, strides):
         """As `Taps.conv`."""
         see = lambda: patches(x, weight.shape[:-2], strides).reshape(len(x), -1, math.prod(weight.shape[:-1]))
-        return self._tap(super().conv(x, weight, strides), weight, "shared", see)
+        return self.show(super().conv(x, weight, strides), weight, "shared", see)
 
     def local_conv(self, x, weight, sizes, strides):
         """As `Taps.local_conv`."""
         see = lambda: patches(x, sizes, strides).reshape(len(x), *weight.shape[:2])
-        return self._tap(super().local_conv(x, weight, sizes, strides), weight, "local", see)
+        return self.show(super().local_conv(x, weight, sizes, strides), weight, "local", see)
 
     def bias(self, y, bias, scale=1.0):
         """As `Taps.bias`."""
-        return self._tap(super().bias(y, bias, scale), bias, "bias", lambda: None, scale)
+        return self.show(super().bias(y, bias, scale), bias, "bias", lambda: None, scale)
 
-    def _tap(self, y, weight, kind, see, scale=1.0):
+    def show(self, y, weight, kind, see, scale=1.0):
+        """Records y as the result of a weight and adds its zero; `see` gives what the weight met."""
         found = [i for i, leaf in enumerate(self.leaves) if leaf is weight]
         if not found:
             return y

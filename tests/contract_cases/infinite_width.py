@@ -82,8 +82,8 @@ CASES = {
 HOST = {
     f"infinite_width.{name}"
     for name in (
-        *("activation", "avg_pool", "conv", "dense", "dropout", "flatten", "global_avg_pool", "global_sum_pool"),
-        *("identity", "layer_norm", "local_conv", "parallel", "residual", "serial", "sum_pool"),
+        *("activation", "automatic_taps", "avg_pool", "conv", "dense", "dropout", "flatten", "global_avg_pool"),
+        *("global_sum_pool", "identity", "layer_norm", "local_conv", "parallel", "residual", "serial", "sum_pool"),
         *("aggregate", "conv_transpose", "image_resize", "map_positions", "positional_embedding", "select"),
         *("self_attention", "normalized_exponential_dual", "rectified_monomial_dual"),
         *("dual_activation", "erf_dual", "exponential_dual", "gaussian_dual", "gelu_dual", "hermite_dual"),
