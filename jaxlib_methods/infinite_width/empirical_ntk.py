@@ -81,7 +81,7 @@ def empirical_ntk(
     if not rest:
         assert found is not None
         return found
-    keep = [i for i, leaf in enumerate(leaves) if any(leaf is other for other in rest)]
+    keep = [i for i, place in enumerate(_moving(params)) if place in rest]
 
     def of_rest(chosen, x):
         now = dict(zip(keep, chosen, strict=True))
@@ -185,7 +185,7 @@ def ntk_product(
 def _function(apply: Callable, params: PyTree, *, flat: bool = True) -> tuple[Callable, list[Any]]:
     """The function of the floating leaves, to (n, o), and these leaves."""
     leaves, structure = jax.tree.flatten(params)
-    moving = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    moving = _moving(params)
     require(len(moving) > 0, "params", "no floating leaf", "a pytree with one at least")
 
     def f(chosen, x):
@@ -194,6 +194,12 @@ def _function(apply: Callable, params: PyTree, *, flat: bool = True) -> tuple[Ca
         return y.reshape(len(x), -1) if flat else y
 
     return f, [leaves[i] for i in moving]
+
+
+def _moving(params: PyTree) -> list[int]:
+    """The places of the floating leaves."""
+    floating = lambda leaf: jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    return [i for i, leaf in enumerate(jax.tree.leaves(params)) if floating(leaf)]
 
 
 def _by_jacobian(f: Callable, leaves: list[Array], x1: Array, x2: Array | None, outputs: str) -> Array:

@@ -51,8 +51,8 @@ def takes_taps(apply: Callable) -> bool:
 
 def structured_ntk(
     apply: Callable, params: PyTree, x1: Array, x2: Array | None, outputs: str
-) -> tuple[Array | None, list[Array]]:
-    """The part of the NTK of weights that are used once, at a tap, and the other floating leaves."""
+) -> tuple[Array | None, list[int]]:
+    """The part of the NTK of weights that are used once, at a tap, and the places of the other floating leaves."""
     plan = _plan(apply, params, x1)
     left = _record(apply, params, x1, plan)
     right = left if x2 is None else _record(apply, params, x2, _plan(apply, params, x2))
@@ -80,7 +80,8 @@ def structured_cost(apply: Callable, params: PyTree, x1: Any, x2: Any, outputs: 
         pairs = n * m * (signal.shape[1] ** 2 if outputs == "full" else signal.shape[1])
         if site.leaf in plan.clean:
             cost += 2 * min(_costs(site, met, signal, n, m, pairs, n if x2 is None else n + m))
-    return cost + 2 * pairs * sum(leaf.size for leaf in _others(params, plan))
+    leaves = jax.tree.leaves(params)
+    return cost + 2 * pairs * sum(leaves[i].size for i in _others(params, plan))
 
 
 def _contract(site: Site, met1: Array | None, left: Array, met2: Array | None, right: Array, outputs: str) -> Array:
@@ -153,8 +154,8 @@ def _plan(apply: Callable, params: PyTree, x: Any) -> Plan:
     return Plan(recorders[0].sites, recorders[0].outputs, clean)
 
 
-def _others(params: PyTree, plan: Plan) -> list[Any]:
-    return [leaf for i, leaf in enumerate(jax.tree.leaves(params)) if i not in plan.clean and _floating(leaf)]
+def _others(params: PyTree, plan: Plan) -> list[int]:
+    return [i for i, leaf in enumerate(jax.tree.leaves(params)) if i not in plan.clean and _floating(leaf)]
 
 
 def _floating(leaf: Any) -> bool:

@@ -113,8 +113,17 @@ def test_weights_used_elsewhere_too_are_left_to_their_jacobians(x64):
     truth = brute_force(lambda p, x: apply(p | {"count": 3}, x), floats, x, x)
     ours = iw.empirical_ntk(apply, params, x, method="structured", outputs="full")
     np.testing.assert_allclose(ours, truth, rtol=1e-12)
-    rest = structured_ntk(apply, params, x, None, "full")[1]
-    assert [leaf.shape for leaf in rest] == [(3, 3), (3, 3)]
+    assert structured_ntk(apply, params, x, None, "full")[1] == [0, 3]  # beside, twice
+
+
+def test_one_array_at_two_places_is_two_parameters(x64):
+    def apply(params, x, *, taps=iw.PLAIN):
+        return taps.dense(x, params["tapped"]) + jnp.sin(x) @ params["beside"] ** 2
+
+    w, x = jax.random.normal(jax.random.key(0), (3, 2)), jax.random.normal(jax.random.key(1), (4, 3))
+    params = {"tapped": w, "beside": w}
+    ours = iw.empirical_ntk(apply, params, x, method="structured", outputs="full")
+    np.testing.assert_allclose(ours, brute_force(apply, params, x, x), rtol=1e-12)
 
 
 def test_any_function_has_a_kernel_and_the_cheapest_method_is_taken(x64):
