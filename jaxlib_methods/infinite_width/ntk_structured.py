@@ -89,7 +89,9 @@ def _contract(site: Site, met1: Array | None, left: Array, met2: Array | None, r
     product = lambda *operands: jnp.einsum(*operands, precision="highest")
     i, j, result = {"trace": ("i", "i", "ab"), "diagonal": ("i", "i", "abi"), "full": ("i", "j", "aibj")}[outputs]
     if met1 is None or met2 is None:
-        return product(f"a{i}w,b{j}w->{result}", site.scale * left.sum(2), site.scale * right.sum(2))
+        summed = lambda signals: signals[:, :, 0] if signals.shape[2] == 1 else signals.sum(2)
+        # written as the weights' product below, which the compiler then computes once for both
+        return site.scale**2 * product(f"a{i}w,b{j}w->{result}", summed(left), summed(right))
     if site.kind == "local":
         met = product("apf,bpf->abp", met1, met2)
         if outputs == "trace":
