@@ -82,7 +82,7 @@ def kron_attention(
         bfloat16 or float16, d and e 64 or 128. It is lowered for CUDA by a test, run in interpret mode only, not yet
         run on a GPU. Its own tiles are 64 x 64; `block_q` and `block_k` are those of its gradient.
       block_q: query positions of a tile.
-      block_k: keys of a tile, one for all axes or one an axis; if None, tiles of 2^21 logits over all
+      block_k: keys of a tile, one for all axes or one an axis; if None, tiles of 2^20 logits over all
         heads and batch entries, of 2^17 a head at least.
       precision: of the matrix products, "highest" for full float32 on TPU and GPU.
       mesh: devices over which the sequence is split; n and m_t need not divide. With `windows` each device fetches the

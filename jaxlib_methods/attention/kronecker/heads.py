@@ -14,7 +14,7 @@ from jaxlib_methods.numerics.checks import require, require_array, require_size
 
 __all__ = ["add_bias", "check_heads", "full_masks", "make_problem", "make_windows", "over_heads"]
 
-TILE, LEAST = 2**21, 2**17  # logits of a tile, over all heads and batch entries, and least of one head
+TILE, LEAST = 2**20, 2**17  # logits of a tile, over all heads and batch entries, and least of one head
 LONGEST = 512  # keys of the longest axis: with them a tile's logits are few enough for a core's cache
 
 
