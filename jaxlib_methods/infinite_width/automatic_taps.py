@@ -54,7 +54,7 @@ def automatic_taps(
 
         y = x w,    y = x * w,    y = x + b,        w, b leaves of the parameters that the program reads once
 
-    Any library's networks will do: flax.linen by `module.apply`, flax.nnx by `nn.nnx_functional`, haiku, equinox.
+    Any library's networks will do: flax.linen by `module.apply`, flax.nnx by `nn.nnx_functional`, equinox.
     Products, convolutions (strided, padded, transposed) and sums are found, with weights of any number of axes,
     reshaped or transposed. All else is left to the Jacobian, so kernels are exact in any case: weights that are used
     twice, cast, masked or scaled, dilated or grouped filters, batches of matrices, weights inside of loops or of
