@@ -62,7 +62,7 @@ class Context:
         return jax.random.key(self.seed)
 
     def data(self, name: str) -> ImageSet:
-        """An image set by name: digits, mnist, fashion_mnist or cifar10."""
+        """An image set by name, one of `IMAGE_SETS`."""
         return self.job.everywhere(lambda: load(name, directory=self.data_directory), DataError)
 
     def progress(self, iterable: Iterable[Item], label: str, total: int | None = None) -> Iterable[Item]:

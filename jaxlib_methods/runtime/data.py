@@ -25,7 +25,7 @@ from jaxtyping import Float32, Int32
 
 __all__ = ["IMAGE_SETS", "DataError", "ImageSet", "data_path", "load"]
 
-IMAGE_SETS = ("digits", "mnist", "fashion_mnist", "cifar10")
+IMAGE_SETS = ("digits", "mnist", "fashion_mnist", "cifar10", "svhn")
 ENVIRONMENT_VARIABLE = "JAXLIB_METHODS_DATA"
 
 
@@ -50,9 +50,9 @@ def load(name: str, *, directory: Path | str | None = None) -> ImageSet:
     """Loads an image set by name.
 
     `digits` (1437 + 360 images of 8 x 8) comes with scikit-learn and needs no file; its split is one fixed random
-    permutation. `mnist`, `fashion_mnist` (60000 + 10000 of 28 x 28) and `cifar10` (50000 + 10000 of 32 x 32 x 3) keep
-    their published split and order, except that CIFAR-10 from the encoded local copy, which is sorted by class and
-    lossy (JPEG) in its training part, is put into one fixed random order.
+    permutation. `mnist`, `fashion_mnist` (60000 + 10000 of 28 x 28), `cifar10` (50000 + 10000 of 32 x 32 x 3) and
+    `svhn` (73257 + 26032 of 32 x 32 x 3) keep their published split and order, except that CIFAR-10 from the encoded
+    local copy, which is sorted by class and lossy (JPEG) in its training part, is put into one fixed random order.
 
     Args:
       name: one of `IMAGE_SETS`.
@@ -69,7 +69,7 @@ def load(name: str, *, directory: Path | str | None = None) -> ImageSet:
     >>> digits.train_x.shape, digits.all()[0].shape
     ((1437, 8, 8, 1), (1797, 8, 8, 1))
     """
-    readers = {"digits": _digits, "cifar10": _cifar10, "mnist": _idx_set, "fashion_mnist": _idx_set}
+    readers = {"digits": _digits, "cifar10": _cifar10, "mnist": _idx_set, "fashion_mnist": _idx_set, "svhn": _svhn}
     _require_known("data set", name, IMAGE_SETS)
     return readers[name](name, directory)
 
@@ -230,3 +230,13 @@ def _read_cifar_archive(path: Path) -> ImageSet:
 def _read_cifar_batch(file: Any) -> tuple[np.ndarray, np.ndarray]:
     records = np.frombuffer(file.read(), np.uint8).reshape(-1, 1 + 3 * 32 * 32)
     return _scaled(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), records[:, 0].astype(np.int32)
+
+
+def _svhn(name: str, directory: Path | str | None) -> ImageSet:
+    from scipy.io import loadmat
+
+    def part(stem):
+        content = loadmat(data_path(name, f"{stem}_32x32.mat", directory))
+        return _scaled(content["X"].transpose(3, 0, 1, 2)), (content["y"].ravel() % 10).astype(np.int32)
+
+    return ImageSet(*part("train"), *part("test"))

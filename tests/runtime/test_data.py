@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from jaxlib_methods.runtime import data
 from jaxlib_methods.runtime.data import DataError, data_path, load
@@ -154,6 +155,20 @@ def test_the_cifar_archive_is_read_in_its_own_order_and_nothing_else_of_it_is_to
     channels_first = np.transpose(x, (0, 3, 1, 2)).reshape(12, -1)
     np.testing.assert_allclose(channels_first, pixels[:, 1:] / 127.5 - 1, atol=1e-7)
     assert not list(tmp_path.parent.rglob("outside.txt"))
+
+
+def test_svhn_has_images_first_and_its_ten_is_the_zero(publish, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    for stem, part in (("train", slice(0, 3)), ("test", slice(3, 5))):
+        buffer = io.BytesIO()
+        labels = np.array([[1], [10], [9], [10], [2]], np.uint8)[part]
+        savemat(buffer, {"X": pixels[part].transpose(1, 2, 3, 0), "y": labels})
+        publish(f"svhn/{stem}_32x32.mat", buffer.getvalue())
+    svhn = load("svhn", directory=tmp_path / "local")
+    x, y = svhn.all()
+    assert len(svhn.train_x) == 3
+    assert y.tolist() == [1, 0, 9, 0, 2]
+    np.testing.assert_allclose(x, pixels / 127.5 - 1, atol=1e-7)
 
 
 def test_a_download_is_checked_kept_and_not_repeated(publish, host, tmp_path, capfd):
