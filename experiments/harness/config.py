@@ -43,12 +43,14 @@ def _override_one(config, name, path, text):
     annotations = typing.get_type_hints(type(config))
     outer = "--config." + name.removesuffix(".".join(path))
     field = choose("field", outer + path[0], [outer + known for known in annotations]).removeprefix(outer)
-    nested = dataclasses.is_dataclass(getattr(config, field))
+    inner = getattr(config, field)
+    removed = len(path) == 1 and text.lower() == "none" and _without_none(annotations[field])[1]
+    nested = dataclasses.is_dataclass(inner) and not removed
     if nested != (len(path) > 1):
-        kind = "holds the fields " + ", ".join(typing.get_type_hints(annotations[field])) if nested else "has no fields"
+        kind = "holds the fields " + ", ".join(typing.get_type_hints(type(inner))) if nested else "has no fields"
         raise UsageError(f"--config.{name.removesuffix('.' + '.'.join(path[1:]))} {kind}")
     if nested:
-        value = _override_one(getattr(config, field), name, path[1:], text)
+        value = _override_one(inner, name, path[1:], text)
     else:
         value = _parse(f"--config.{name}", annotations[field], text)
         if field == "dataset" and annotations[field] is str:

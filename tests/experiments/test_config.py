@@ -28,6 +28,7 @@ class Config:
     order: Literal[1, 2, 3] = 1
     shape: tuple[int, int] = (2, 3)
     training: Training = Training()
+    second: Training | None = Training()
 
     def __post_init__(self):
         if self.points < 1:
@@ -50,6 +51,8 @@ class Config:
         ("shape", "(4, 5)", (4, 5)),
         ("dataset", "cifar10", "cifar10"),
         ("training.steps", "20", 20),
+        ("second.steps", "20", 20),
+        ("second", "none", None),
         ("training.rates", "", ()),
         ("training.rates", "1,2,3", (1.0, 2.0, 3.0)),
     ],
@@ -68,6 +71,7 @@ def test_values_are_read_by_the_type_of_their_field(field, text, value):
         ("pionts", "1", "unknown field '--config.pionts'; did you mean '--config.points'?"),
         ("training.step", "1", "unknown field '--config.training.step'; did you mean '--config.training.steps'?"),
         ("training", "1", "--config.training holds the fields steps, rates"),
+        ("second", "1", "--config.second holds the fields steps, rates"),
         ("points.more", "1", "--config.points has no fields"),
         ("points", "1.5", "--config.points must be of type int, got '1.5'"),
         ("scale", "much", "--config.scale must be of type float, got 'much'"),
