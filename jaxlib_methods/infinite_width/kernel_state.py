@@ -9,7 +9,7 @@ positions, (n1, n2, h, w). The same holds for the covariance of an input with it
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +70,7 @@ class KernelState:
       spatial: number of spatial axes.
       channels: width of the finite network here.
       gaussian: whether channels are centred Gaussian given the inputs, as after a layer of weights.
+      record: what writes down or reads the variances that layers meet, see `own_variances`; None for neither.
     """
 
     nngp: Float[Array, "..."]
@@ -80,6 +81,7 @@ class KernelState:
     spatial: int = field(metadata={"static": True})
     channels: int = field(metadata={"static": True})
     gaussian: bool = field(metadata={"static": True})
+    record: Any = field(default=None, metadata={"static": True})
 
     @property
     def full(self) -> bool:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxlib_methods.infinite_width.kernel_state import KernelState, Needs, Side, diagonal_part
+from jaxlib_methods.infinite_width.kernel_state import Extent, KernelState, Needs, Side, diagonal_part
 from jaxlib_methods.infinite_width.presence import present_inputs, present_state, present_values, unchanged
 from jaxlib_methods.infinite_width.taps import PLAIN
 from jaxlib_methods.numerics.checks import require, require_choice
@@ -35,6 +35,7 @@ class Layer(NamedTuple):
       kernel: (state of the input, needs of the output) to the state of the output.
       needs: what is needed of the output, to what is needed of the input.
       presence: the input's `Side` to the share that is present of what each position of the output sees, (n, ...).
+      reads: `own_read` where it is not what `needs` says, as of layers that are made of others.
     """
 
     init: Callable[..., tuple[Any, tuple[int, ...]]]
@@ -42,6 +43,13 @@ class Layer(NamedTuple):
     kernel: Callable[[KernelState, Needs], KernelState]
     needs: Callable[[Needs], Needs]
     presence: Callable[[Side], Array] = unchanged
+    reads: Callable[[Needs], Extent] | None = None
+
+    def own_read(self, wanted: Needs) -> Extent:
+        """What the layer reads of the inputs' own covariances, whatever later layers need of them."""
+        if self.reads is not None:
+            return self.reads(wanted)
+        return self.needs(Needs(wanted.cross, Extent.NOTHING)).own
 
 
 def serial(*layers: Layer) -> Layer:
@@ -72,6 +80,8 @@ def serial(*layers: Layer) -> Layer:
         for layer in reversed(layers[1:]):
             after.append(layer.needs(after[-1]))
         for layer, now in zip(layers, reversed(after), strict=False):
+            if state.record is not None:
+                state, now = state.record.meet(state, now, layer.own_read(now))
             state = present_state(layer.presence, state.side, layer.kernel(state, now))
         return state
 
@@ -85,7 +95,7 @@ def serial(*layers: Layer) -> Layer:
             side = side._replace(mask=layer.presence(side) > 0)
         return side.mask
 
-    return Layer(init, apply, kernel, needs, presence)
+    return Layer(init, apply, kernel, needs, presence, lambda wanted: Extent.NOTHING)  # its layers read for themselves
 
 
 def parallel(*branches: Layer, combine: str = "sum") -> Layer:
@@ -144,7 +154,10 @@ def parallel(*branches: Layer, combine: str = "sum") -> Layer:
     def presence(side):
         return functools.reduce(jnp.logical_or, [layer.presence(side) > 0 for layer in branches])
 
-    return Layer(init, apply, kernel, needs, presence)
+    def reads(wanted):
+        return max(layer.own_read(wanted) for layer in branches)
+
+    return Layer(init, apply, kernel, needs, presence, reads)
 
 
 def residual(*layers: Layer) -> Layer:

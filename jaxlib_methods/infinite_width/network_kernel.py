@@ -1,17 +1,20 @@
 """The kernels of an infinitely wide network between two batches, and their matrices of any size."""
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 
 from jaxlib_methods.infinite_width.kernel_state import Extent, Needs, Side, input_state
 from jaxlib_methods.infinite_width.layer import Layer, serial
+from jaxlib_methods.infinite_width.own_variances import Reader, Writer
 from jaxlib_methods.infinite_width.presence import present_inputs
 from jaxlib_methods.numerics.checks import require, require_array, require_choice
-from jaxlib_methods.numerics.gram import gram
+from jaxlib_methods.numerics.gram import each_row, gram
 
 __all__ = ["KernelPair", "network_gram", "network_kernel"]
 
@@ -96,7 +99,8 @@ def network_gram(
       TypeError: if the inputs are not floating.
       ValueError: as `network_kernel`, and if the network ends on images or `block` is below 1.
 
-    Cost: n m / 2 evaluations if `x2` is None, else n m. Memory: O(n m / devices) and some tiles.
+    Cost: n m / 2 evaluations if `x2` is None, else n m. Behind pools, variances of single inputs are computed once an
+    input and not with each pair. Memory: O(n m / devices) and some tiles, and n + m variances a position and layer.
 
     >>> from jaxlib_methods.infinite_width import conv, dense, flatten, serial
     >>> network_gram(serial(conv(1, (2,)), flatten(), dense(1)), jnp.ones((5, 4, 1)), block=2).shape
@@ -107,30 +111,65 @@ def network_gram(
         full = network.needs(_wanted(x1)).cross == Extent.FULL
         entries = math.prod(x1.shape[1:-1]) ** (2 if full else 1)
         block = min(max(math.isqrt(TILE // entries), 1), 256)
-    first, second = _sides(x1, x2, side1, side2) or (None, None)
-    both = lambda a, b: None if a is None else (a, b)
-    if x2 is None:
-        rows = (x1, first, jnp.arange(len(x1)))
-        kernel = lambda a, b: _kernel(network, a[0], b[0], a[2][:, None] == b[2][None], get, both(a[1], b[1]))
-        return gram(kernel, rows, block=block, mesh=mesh, axis=axis)
-    kernel = lambda a, b: _kernel(network, a[0], b[0], None, get, both(a[1], b[1]))
-    return gram(kernel, (x1, first), (x2, second), block=block, mesh=mesh, axis=axis)
+    sides = _sides(x1, x2, side1, side2)
+    dtype = _dtype(x1, x1 if x2 is None else x2)
+
+    def inputs(x, side):
+        values = _own_variances(network, x.astype(dtype), side, mesh, axis)
+        return x, side, values, jnp.arange(len(x))
+
+    def kernel(a, b):
+        same = a[3][:, None] == b[3][None] if x2 is None else None
+        reader = None if a[2] is None else Reader(a[2], b[2])
+        return _kernel(network, a[0], b[0], same, get, None if sides is None else (a[1], b[1]), reader)
+
+    first, second = sides or (None, None)
+    columns = None if x2 is None else inputs(x2, second)
+    return gram(kernel, inputs(x1, first), columns, block=block, mesh=mesh, axis=axis)
+
+
+def _own_variances(
+    network: Layer, x: Array, side: Side | None, mesh: Mesh | None, axis: str | tuple[str, ...]
+) -> list[Array] | None:
+    """What `Writer` writes down of all inputs; None where layers read covariances, or where variances are cheap."""
+    if network.needs(_wanted(x)).own < Extent.FULL:
+        return None
+
+    def variances(row, writer):
+        _kernel(network, row[0], row[0], None, "nngp", None if side is None else (row[1], row[1]), writer)
+        return writer.written
+
+    trial = Writer()
+    jax.eval_shape(lambda row: variances(row, trial), jax.tree.map(lambda a: a[:1], (x, side)))
+    return each_row(lambda row: variances(row, Writer()), (x, side), mesh, axis) if trial.complete else None
 
 
 def _kernel(
-    network: Layer, x1: Array, x2: Array, same: Array | None, get: str, sides: tuple[Side, Side] | None
+    network: Layer,
+    x1: Array,
+    x2: Array,
+    same: Array | None,
+    get: str,
+    sides: tuple[Side, Side] | None,
+    record: Writer | Reader | None = None,
 ) -> PyTree:
-    dtype = jnp.promote_types(jnp.promote_types(x1.dtype, x2.dtype), jnp.float32)
+    dtype = _dtype(x1, x2)
     if sides is not None:
         x1, x2 = map(present_inputs, (x1, x2), sides)
     wanted, network = _wanted(x1), serial(network)
     needs = network.needs(wanted)
+    if isinstance(record, Reader):
+        needs = needs._replace(own=Extent.NOTHING)
     state = input_state(x1.astype(dtype), x2.astype(dtype), needs, ntk=get != "nngp", same=same, side=sides)
-    state = network.kernel(state, wanted)
+    state = network.kernel(replace(state, record=record), wanted)
     if get == "both":
         assert state.ntk is not None
         return KernelPair(state.nngp, state.ntk)
     return state.nngp if get == "nngp" else state.ntk
+
+
+def _dtype(x1: Array, x2: Array):
+    return jnp.promote_types(jnp.promote_types(x1.dtype, x2.dtype), jnp.float32)
 
 
 def _wanted(x: Array) -> Needs:

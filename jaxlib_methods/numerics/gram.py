@@ -6,6 +6,7 @@ rows travel around the ring of devices, so that no device ever holds more than t
 they travel half the way round, and one exchange of tiles brings the other half.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -62,7 +63,7 @@ def gram(
     if mesh is None:
         return _tiles(kernel, x, x if y is None else y, values, block, symmetric=y is None)
     names: tuple[str, ...] = (axis,) if isinstance(axis, str) else tuple(axis)
-    size = int(np.prod([mesh.shape[name] for name in names]))
+    size = math.prod(mesh.shape[name] for name in names)
     rows, columns = _rows(x), _rows(x if y is None else y)
     symmetric = y is None
     x, y = _pad(x, size), _pad(x if y is None else y, size)
@@ -148,6 +149,21 @@ def gram_product(
 
     product = jax.shard_map(local, mesh=mesh, in_specs=(P(axis),) * 3, out_specs=P(axis))(x, y, v)
     return product if len(product) == rows else product[:rows]
+
+
+def each_row(function: Callable[[Any], Any], x: PyTree, mesh: Mesh | None, axis: str | tuple[str, ...]) -> PyTree:
+    """A function of blocks of rows (b, ...), at work on one row after the other; rows on a mesh stay on their devices.
+
+    Under `grad` what the function computes of a row is computed again, not stored.
+    """
+    one = jax.checkpoint(lambda row: jax.tree.map(lambda a: a[0], function(jax.tree.map(lambda a: a[None], row))))
+    local = lambda x: jax.lax.map(one, x)
+    if mesh is None:
+        return local(x)
+    names = (axis,) if isinstance(axis, str) else tuple(axis)
+    size = math.prod(mesh.shape[name] for name in names)
+    values = jax.shard_map(local, mesh=mesh, in_specs=P(names), out_specs=P(names))(_pad(x, size))
+    return jax.tree.map(lambda a: a if len(a) == _rows(x) else a[: _rows(x)], values)
 
 
 def _tiles(kernel, x, y, values, block, symmetric=False, axis=None):

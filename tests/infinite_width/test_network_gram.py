@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.sharding import NamedSharding, PartitionSpec as P
 
 from jaxlib_methods import infinite_width as iw
+from jaxlib_methods.infinite_width.layer import linear_layer
 from jaxlib_methods.numerics import kernel_ridge_cg
 
 RELU = iw.activation("relu")
@@ -33,8 +35,57 @@ def test_tiles_of_any_size_make_the_whole_matrix(x64):
         np.testing.assert_allclose(ours, truth, rtol=1e-12)
 
 
+DEEP = (CONV, RELU, iw.avg_pool((2, 2)), CONV, RELU, iw.global_avg_pool(), iw.dense(1))
+INNER = iw.serial(RELU, CONV, iw.avg_pool((3, 3), strides=(1, 1), padding="SAME"), CONV, RELU, CONV)
+MASK = np.arange(4)[None, :, None] < np.array([4, 3, 2, 4, 1])[:, None, None] + np.zeros((1, 1, 4))
+OWN = {
+    "pools between activations": iw.serial(*DEEP),
+    "pools inside of a residual branch": iw.serial(CONV, iw.residual(INNER), RELU, iw.global_avg_pool(), iw.dense(1)),
+    "an activation as a branch": iw.serial(
+        CONV,
+        iw.parallel(iw.identity(), RELU),
+        iw.avg_pool((2, 2)),
+        CONV,
+        iw.layer_norm(),
+        RELU,
+        iw.flatten(),
+        iw.dense(1),
+    ),
+    "a product of branches": iw.serial(
+        iw.parallel(CONV, iw.serial(CONV, RELU), combine="product"), iw.avg_pool((2, 2)), *DEEP
+    ),
+    "attention between pools": iw.serial(
+        *DEEP[:3], CONV, iw.self_attention(1, 1, 1, weights=None, scaling="root"), RELU, *DEEP[5:]
+    ),
+    "attention by covariances": iw.serial(*DEEP[:3], CONV, iw.self_attention(1, 1, 1), RELU, *DEEP[5:]),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("masked", [False, True])
+def test_variances_computed_once_an_input_are_those_computed_with_each_pair(name, masked, x64):
+    x, network = images(5), OWN[name]
+    side = iw.Side(mask=jnp.asarray(MASK)) if masked else None
+    truth = jax.jit(lambda x: iw.network_kernel(network, x, side1=side, get="both"))(x)
+    ours = jax.jit(lambda x: iw.network_gram(network, x, side1=side, get="both", block=2))(x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11), ours, truth)
+
+
+def test_a_pass_over_pairs_holds_no_covariance_of_an_input_with_itself():
+    seen = []
+
+    def kernel(state, wanted):
+        seen.append((type(state.record).__name__, state.own_full))
+        return state
+
+    spy = linear_layer(lambda x: x, lambda shape: shape, kernel, lambda wanted: wanted)
+    network = iw.serial(*DEEP[:2], spy, *DEEP[2:4], spy, *DEEP[4:])
+    jax.make_jaxpr(lambda x: iw.network_gram(network, x))(images(3))
+    assert set(seen) == {("Writer", True), ("Reader", False)}
+
+
 def test_a_mesh_of_two_axes_gives_the_same_matrix_and_gradient_without_a_gather(mesh2x4, x64):
-    network = iw.serial(iw.conv(1, (3, 3), bias_std=0.2), RELU, iw.global_avg_pool(), iw.dense(1))
+    network = iw.serial(*DEEP)
     x, weights = images(8), jax.random.normal(jax.random.key(0), (8, 8))
 
     def both(x, mesh):

@@ -22,15 +22,13 @@ def test_it_fits_a_few_digits_from_their_features():
         return optax.softmax_cross_entropy_with_integer_labels(apply(params, rest, x)[0][0], y).mean()
 
     @jax.jit
-    def train(params):
-        def step(state, _):
-            params, memory = state
-            updates, memory = optimizer.update(jax.grad(loss)(params), memory)
-            return (optax.apply_updates(params, updates), memory), None
+    def step(params, memory):
+        updates, memory = optimizer.update(jax.grad(loss)(params), memory)
+        return optax.apply_updates(params, updates), memory
 
-        return jax.lax.scan(step, (params, optimizer.init(params)), length=100)[0][0]
-
-    params = train(params)
+    memory = optimizer.init(params)
+    for _ in range(100):
+        params, memory = step(params, memory)
     logits, features = apply(params, rest, x)[0]
     assert np.mean(logits.argmax(1) == y) > 0.95
     assert features.shape == (64, 16)
