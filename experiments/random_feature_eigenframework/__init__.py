@@ -2,10 +2,12 @@
 
     python -m experiments run random_feature_eigenframework --preset quick    # 2 cores, about 40 s; real data: MNIST
     python -m experiments run random_feature_eigenframework --preset cifar10  # and the paper's CIFAR-10 panel
+    python -m experiments run random_feature_eigenframework --preset myrtle   # and its convolutional kernel; MYRTLE_TIME
 
-Five parts: the authors' stored theory values; more samples and more features, each at its best ridge; simulations
+Six parts: the authors' stored theory values; more samples and more features, each at its best ridge; simulations
 of the theory's own assumption; on real images, learning curves and exponents, ridge paths and random features against
-the theory of the same pool's eigenstructure; and test error against the fitting ratio. Errors are sums over outputs.
+the theory of the same pool's eigenstructure; test error against the fitting ratio; and both again for the tangent
+kernel of a convolutional network. Errors are sums over outputs.
 """
 
 from typing import NamedTuple
@@ -24,6 +26,7 @@ from experiments.random_feature_eigenframework.images import (
     real_images,
     ridge_figure,
 )
+from experiments.random_feature_eigenframework.myrtle import Panel, myrtle_claims, myrtle_figures, myrtle_panels
 from experiments.random_feature_eigenframework.simulation import (
     Curves,
     Lines,
@@ -40,7 +43,7 @@ PAPER = "Simon, Karkada, Ghosh and Belkin, More is Better: when Infinite Overpar
 
 
 class Result(NamedTuple):
-    """All parts; images and CIFAR-10 are the reason in words where they were not run."""
+    """All parts; images, CIFAR-10 and convolutional kernels are the reason in words where they could not be run."""
 
     stored: np.ndarray
     stored_optimum: np.ndarray
@@ -52,6 +55,7 @@ class Result(NamedTuple):
     lines_over_n: Lines
     images: Images | str
     cifar: Cifar | str
+    myrtle: list[Panel | str]
 
 
 def run(config: Config, context: Context) -> Result:
@@ -67,13 +71,14 @@ def run(config: Config, context: Context) -> Result:
             images = real_images(config, context, keys[1])
         except DataError as error:
             images = str(error)
+        panels = myrtle_panels(config.myrtle, context, keys[3]) if config.myrtle else []
         cifar = "needs the preset cifar10 or full"
         if config.cifar_pool:
             try:
                 cifar = cifar_panel(config, context, keys[2])
             except DataError as error:
                 cifar = str(error)
-    return Result(stored, stored_optimum, more, more_optimum, *simulated, images, cifar)
+    return Result(stored, stored_optimum, more, more_optimum, *simulated, images, cifar, panels)
 
 
 def claims(config: Config, result: Result) -> list[Claim]:
@@ -82,6 +87,7 @@ def claims(config: Config, result: Result) -> list[Claim]:
         *simulation_claims(config, result),
         *image_claims(config, result.images),
         *cifar_claims(result.cifar),
+        *myrtle_claims(config.myrtle, result.myrtle),
     ]
 
 
@@ -96,6 +102,10 @@ def figures(config: Config, result: Result):
         panels = {"features k, at n = 256, CIFAR-10": (PAPERS.ks, result.cifar.curves, result.cifar.lines)}
         yield "cifar10", curves_figure(panels, PAPERS.ridges)
     if isinstance(result.images, Images):
-        yield "learning_curves", learning_figure(config, result.images)
+        curves = {config.dataset: result.images.curve, config.second_dataset: result.images.second_curve}
+        yield "learning_curves", learning_figure(config.sizes, curves)
         yield "ridge_paths", ridge_figure(config, result.images.kernel)
-        yield "fitting_ratio", ratio_figure(config, result.images)
+        measured = result.images.curve, result.images.ratios
+        yield "fitting_ratio", ratio_figure(config.dataset, config.ratio_samples, *measured)
+    if config.myrtle:
+        yield from myrtle_figures(config.myrtle, result.myrtle)

@@ -52,6 +52,75 @@ PAPERS = Simulation(
 )
 
 
+RATIO_NOISES = (0.0, 1.0, 5.0, 50.0)
+"""Label noise over the noiseless ridgeless test error, where fitting ratios are measured."""
+
+
+@dataclass(frozen=True)
+class Myrtle:
+    """The convolutional tangent kernel on real images.
+
+    Attributes:
+      datasets: sets of images.
+      coarser: sides of the squares of pixels of which means are taken.
+      pool: images of each set.
+      tile: images on a side of a tile of the kernel, which is saved when it is done.
+      sizes: numbers of samples of the learning curves.
+      tests: test images of a learning curve.
+      draws: of training and test images for a learning curve.
+      ratio_samples: training images where fitting ratios are measured.
+      ratio_tests: test images there.
+      ratio_trials: draws there.
+      squares: learning curves also of images whose squares of so many pixels a side all change places.
+      shares: learning curves also of images of which such shares of the pixels change places.
+    """
+
+    datasets: tuple[str, ...]
+    coarser: int
+    pool: int
+    tile: int
+    sizes: tuple[int, ...]
+    tests: int
+    draws: int
+    ratio_samples: int
+    ratio_tests: int
+    ratio_trials: int
+    squares: tuple[int, ...]
+    shares: tuple[float, ...]
+
+
+SMALL_MYRTLE = Myrtle(
+    datasets=("mnist",),
+    coarser=2,
+    pool=800,
+    tile=100,
+    sizes=tuple(np.geomspace(100, 600, 8).round().astype(int).tolist()),
+    tests=200,
+    draws=10,
+    ratio_samples=600,
+    ratio_tests=200,
+    ratio_trials=10,
+    squares=(),
+    shares=(1.0,),
+)
+
+
+PAPERS_MYRTLE = Myrtle(
+    datasets=("mnist", "svhn", "cifar10"),
+    coarser=1,
+    pool=50_000,
+    tile=10_000,
+    sizes=tuple(np.geomspace(500, 29_000, 15).round().astype(int).tolist()),
+    tests=2000,
+    draws=10,
+    ratio_samples=29_000,
+    ratio_tests=8000,
+    ratio_trials=5,
+    squares=(2, 3, 4, 5, 8),
+    shares=(0.2, 0.5, 1.0),
+)
+
+
 @dataclass(frozen=True)
 class Config:
     """The simulation of the theory's assumption, the pools of real images, and how often each measurement is made."""
@@ -69,12 +138,20 @@ class Config:
     ratio_trials: int = 2
     cifar_pool: int = 0
     cifar_trials: int = 10
+    myrtle: Myrtle | None = None
 
 
 PRESETS = {
     "quick": Config(),
     "cifar10": Config(cifar_pool=5000),
+    "myrtle": Config(myrtle=SMALL_MYRTLE),
     "full": Config(
-        simulation=PAPERS, draws=10, kernel_trials=45, feature_trials=45, cifar_pool=20_000, cifar_trials=45
+        simulation=PAPERS,
+        draws=10,
+        kernel_trials=45,
+        feature_trials=45,
+        cifar_pool=20_000,
+        cifar_trials=45,
+        myrtle=PAPERS_MYRTLE,
     ),
 }

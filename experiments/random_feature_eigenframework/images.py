@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.harness import Claim, Context, new_figure, sheet
-from experiments.random_feature_eigenframework.config import Config
+from experiments.random_feature_eigenframework.config import RATIO_NOISES, Config
 from experiments.random_feature_eigenframework.simulation import Curves
 from jaxlib_methods.generalization import (
     empirical_eigenstructure,
@@ -60,9 +60,6 @@ class Images(NamedTuple):
     ratios: Ratios
 
 
-RATIO_NOISES = (0.0, 1.0, 5.0, 50.0)
-
-
 RATIO_RIDGES = (0.0, *np.geomspace(1e-4, 1e3, 22).tolist())
 
 
@@ -80,10 +77,10 @@ def real_images(config: Config, context: Context, key) -> Images:
     x, targets = pool_of(context, config.dataset, config.pool)
     kernel = jax.jit(lambda x: gram(arc_cosine_kernel, x, mesh=context.mesh))
     with context.section("learning curves"):
-        first = kernel(x)
-        curve = learning_curve(config, context, keys[0], first, targets)
+        first, sizes = kernel(x), {"sizes": config.sizes, "tests": config.pool - max(config.sizes)}
+        curve = learning_curve(context, keys[0], first, targets, draws=config.draws, **sizes)
         second_x, second_targets = pool_of(context, config.second_dataset, config.pool)
-        second_curve = learning_curve(config, context, keys[1], kernel(second_x), second_targets)
+        second_curve = learning_curve(context, keys[1], kernel(second_x), second_targets, draws=config.draws, **sizes)
     with context.section("eigenstructure"):
         eigen = jax.jit(empirical_eigenstructure)(first, targets)
     with context.section("kernel regression"):
@@ -91,7 +88,8 @@ def real_images(config: Config, context: Context, key) -> Images:
     with context.section("random features"):
         features = feature_points(config, context, keys[3], x, targets, eigen)
     with context.section("fitting ratio"):
-        ratios = fitting_ratios(config, keys[4], first, targets)
+        parts = {"samples": config.ratio_samples, "tests": config.pool - config.ratio_samples}
+        ratios = fitting_ratios(keys[4], first, targets, RATIO_RIDGES, trials=config.ratio_trials, **parts)
     return Images(curve, second_curve, kernel_curves, features, ratios)
 
 
@@ -107,19 +105,19 @@ def draw(key, pool: int, *sizes: int):
     return jnp.split(jax.random.permutation(key, pool), np.cumsum(sizes))[: len(sizes)]
 
 
-def learning_curve(config: Config, context: Context, key, kernel, targets) -> LearningCurve:
-    most = max(config.sizes)
-
+def learning_curve(
+    context: Context, key, kernel, targets, *, sizes: tuple[int, ...], tests: int, draws: int
+) -> LearningCurve:
     @jax.jit
     def draw_one(kernel, targets, key):
-        train, test = draw(key, len(kernel), most, len(kernel) - most)
+        train, test = draw(key, len(kernel), max(sizes), tests)
         parts = kernel[train][:, train], kernel[train][:, test].T, targets[train], targets[test]
-        return krr_learning_curve(*parts, sizes=config.sizes)
+        return krr_learning_curve(*parts, sizes=sizes)
 
-    keys = jax.random.split(key, config.draws)
+    keys = jax.random.split(key, draws)
     curves = [draw_one(kernel, targets, key) for key in context.progress(keys, "learning curves")]
     kappas, errors = (jnp.stack(column) for column in zip(*curves, strict=True))
-    fit = jax.jit(fit_exponents)(key, jnp.asarray(config.sizes, float), kappas, errors)
+    fit = jax.jit(fit_exponents)(key, jnp.asarray(sizes, float), kappas, errors)
     intervals = np.stack([fit.alpha_interval, fit.beta_interval])
     return LearningCurve(np.asarray(kappas), np.asarray(errors), np.stack([fit.alpha, fit.beta]), intervals)
 
@@ -170,17 +168,17 @@ def feature_trials(x, targets, keys, ridges, widths, *, n: int, tests: int) -> n
     return np.moveaxis(errors, (0, 3), (3, 1))
 
 
-def fitting_ratios(config: Config, key, kernel, targets) -> Ratios:
-    n, pool, ridges = config.ratio_samples, len(kernel), jnp.asarray(RATIO_RIDGES)
+def fitting_ratios(key, kernel, targets, ridges, *, samples: int, tests: int, trials: int) -> Ratios:
+    ridges = jnp.asarray(ridges)
 
     @jax.jit
     def trial(kernel, targets, key):
         keys = jax.random.split(key)
-        train, test = draw(keys[0], pool, n, pool - n)
+        train, test = draw(keys[0], len(kernel), samples, tests)
         inside, cross = kernel[train][:, train], kernel[train][:, test].T
         errors = lambda y: jnp.stack(krr_path_errors(inside, cross, y, targets[test], ridges))
         base = errors(targets[train])[0, 0]
-        unit = jax.random.normal(keys[1], (n, targets.shape[1]), kernel.dtype) / targets.shape[1] ** 0.5
+        unit = jax.random.normal(keys[1], (samples, targets.shape[1]), kernel.dtype) / targets.shape[1] ** 0.5
         noises = base * jnp.asarray(RATIO_NOISES)
         test_error, train_error = jnp.moveaxis(
             jax.vmap(lambda noise: errors(targets[train] + jnp.sqrt(noise) * unit))(noises), 1, 0
@@ -189,9 +187,7 @@ def fitting_ratios(config: Config, key, kernel, targets) -> Ratios:
 
     test, train, base = (
         np.mean(part, 0)
-        for part in zip(
-            *(trial(kernel, targets, key) for key in jax.random.split(key, config.ratio_trials)), strict=True
-        )
+        for part in zip(*(trial(kernel, targets, key) for key in jax.random.split(key, trials)), strict=True)
     )
     return Ratios(train / test, test / base, float(base))
 
@@ -263,10 +259,8 @@ def image_claims(config: Config, images: Images | str) -> list[Claim]:
     ]
 
 
-def learning_figure(config: Config, images: Images):
+def learning_figure(sizes: tuple[int, ...], curves: dict[str, LearningCurve]):
     figure, (left, right) = new_figure("samples n", "", log=True, panels=2)
-    curves = {config.dataset: images.curve, config.second_dataset: images.second_curve}
-    sizes = np.array(config.sizes)
     for i, (name, curve) in enumerate(curves.items()):
         (alpha, beta), intervals = curve.exponents, curve.intervals
         for ax, values, slope, word, value, interval in (
@@ -277,7 +271,7 @@ def learning_figure(config: Config, images: Images):
             label = f"{name}: {word} = {value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
             ax.plot(sizes, mean, "o", color=f"C{i}", label=label)
             anchor = np.exp(np.log(mean).mean() - slope * np.log(sizes).mean())
-            ax.plot(sizes, anchor * sizes**slope, color=f"C{i}")
+            ax.plot(sizes, anchor * np.array(sizes) ** slope, color=f"C{i}")
     left.set_title("κ = 1 / tr K⁻¹")
     right.set_title("ridgeless test error")
     left.legend()
@@ -299,20 +293,20 @@ def ridge_figure(config: Config, curves: Curves):
     return figure
 
 
-def ratio_figure(config: Config, images: Images):
+def ratio_figure(dataset: str, samples: int, curve: LearningCurve, ratios: Ratios):
     """Error against fitting ratio, relative to each noise's error at the best measured ridge."""
     figure, axes = new_figure(
         "fitting ratio R = train error / test error", "test error / least", panels=len(RATIO_NOISES)
     )
-    alpha, beta = images.curve.exponents
+    alpha, beta = curve.exponents
     grid = np.linspace(0, 0.98, 200)
-    for ax, noise, ratio, error in zip(axes, RATIO_NOISES, images.ratios.ratio, images.ratios.error, strict=True):
-        theory, _ = power_law_errors(alpha, beta, config.ratio_samples, noise, grid)
+    for ax, noise, ratio, error in zip(axes, RATIO_NOISES, ratios.ratio, ratios.error, strict=True):
+        theory, _ = power_law_errors(alpha, beta, samples, noise, grid)
         best = float(optimal_fitting_ratio(alpha, beta, noise))
         ax.plot(ratio, error / error.min(), "o", label="measured")
         ax.plot(grid, theory / theory.min(), label="power law, theorem 2")
         ax.axvline(best, ls="--", color="C6", label=f"best R = {best:.2f}")
-        ax.set_title(f"{config.dataset}, noise {noise:g}")
+        ax.set_title(f"{dataset}, noise {noise:g}")
         ax.set_ylim(0.95, 2.2)
         ax.legend()
     return figure
