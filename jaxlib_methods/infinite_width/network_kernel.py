@@ -119,9 +119,12 @@ def network_gram(
         return x, side, values, jnp.arange(len(x))
 
     def kernel(a, b):
-        same = a[3][:, None] == b[3][None] if x2 is None else None
-        reader = None if a[2] is None else Reader(a[2], b[2])
-        return _kernel(network, a[0], b[0], same, get, None if sides is None else (a[1], b[1]), reader)
+        def tile(same):
+            reader = None if a[2] is None else Reader(a[2], b[2])
+            return _kernel(network, a[0], b[0], same, get, None if sides is None else (a[1], b[1]), reader)
+
+        same = a[3][:, None] == b[3][None]  # found in few tiles, and costly in each
+        return tile(None) if x2 is not None else jax.lax.cond(same.any(), tile, lambda _: tile(None), same)
 
     first, second = sides or (None, None)
     columns = None if x2 is None else inputs(x2, second)
