@@ -2,7 +2,7 @@
 
     python -m experiments run random_feature_eigenframework --preset quick    # 2 cores, about 40 s; real data: MNIST
     python -m experiments run random_feature_eigenframework --preset cifar10  # and the paper's CIFAR-10 panel
-    python -m experiments run random_feature_eigenframework --preset myrtle   # and its convolutional kernel; MYRTLE_TIME
+    python -m experiments run random_feature_eigenframework --preset myrtle   # and its convolutional kernel
 
 Six parts: the authors' stored theory values; more samples and more features, each at its best ridge; simulations
 of the theory's own assumption; on real images, learning curves and exponents, ridge paths and random features against
