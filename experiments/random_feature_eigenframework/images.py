@@ -274,8 +274,8 @@ def learning_figure(sizes: tuple[int, ...], curves: dict[str, LearningCurve]):
             ax.plot(sizes, anchor * np.array(sizes) ** slope, color=f"C{i}")
     left.set_title("κ = 1 / tr K⁻¹")
     right.set_title("ridgeless test error")
-    left.legend()
-    right.legend()
+    left.legend(loc="lower left")
+    right.legend(loc="lower left")
     return figure
 
 

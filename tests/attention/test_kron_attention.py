@@ -13,8 +13,9 @@ from attention.brute_force import arrays, assert_close, value_and_gradients
 from scipy.stats import special_ortho_group
 
 from jaxlib_methods.attention import kron_attention, kron_attention_with_lse
-from jaxlib_methods.attention.kronecker import strassen
+from jaxlib_methods.attention.kronecker import blockwise, strassen
 from jaxlib_methods.attention.kronecker.heads import make_problem
+from jaxlib_methods.attention.kronecker.problem import Problem
 
 LAYOUTS = {
     "order 2": dict(lengths=(7,), batch=()),
@@ -303,3 +304,16 @@ def test_default_tiles_are_long_on_the_axis_that_is_multiplied_by_a_matrix(lengt
         assert max(problem.block_k) == 512
         assert sorted(range(len(lengths)), key=lengths.__getitem__)[-1] == problem.block_k.index(512)
         assert 32 * np.prod(problem.block_k) <= logits_a_head
+
+
+@pytest.mark.parametrize(("order", "rows"), [(2, 6), (3, 6), (3, 2), (4, 6)])
+def test_the_gradients_of_products_from_their_moments_are_those_of_the_sums(order, rows, x64):
+    problem = Problem("trilinear", "product", 1.0, None, rows, (4,) * (order - 1), None)
+    keys = jax.random.split(jax.random.key(0), order + 1)
+    lengths = range(3, order + 2)
+    weights, d_out = jax.random.normal(keys[0], (rows, *lengths)), jax.random.normal(keys[1], (rows, 3))
+    *first, last = (jax.random.normal(key, (m, 3)) for key, m in zip(keys[2:], lengths, strict=True))
+    vs = (*first, last.T)
+    truth = jax.vjp(functools.partial(blockwise._average, problem), weights, vs)[1](d_out)
+    ours = blockwise._average_backward(problem, weights, vs, d_out)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), ours, truth)

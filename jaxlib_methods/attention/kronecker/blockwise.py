@@ -106,8 +106,7 @@ def attend_backward(problem, saved, cotangents):
             k_tile, v_tile, seen, starts = slices(index)
             logits, to_keys = jax.vjp(functools.partial(_logits, problem), q_tile, k_tile)
             weights = jnp.exp(_hidden(logits, seen, -jnp.inf) - _column(lse_tile, logits))
-            _, to_values = jax.vjp(functools.partial(_average, problem), weights, v_tile)
-            d_weights, dv_tile = to_values(do_tile)
+            d_weights, dv_tile = _average_backward(problem, weights, v_tile, do_tile)
             dq_tile, dk_tile = to_keys(weights * (d_weights - _column(delta_tile, logits)))
             dks, dvs = (_add_at(d, part, starts) for d, part in ((dks, dk_tile), (dvs, dv_tile)))
             return dq + dq_tile.astype(wide), dks, dvs
@@ -149,6 +148,36 @@ def _logits(problem, q, ks):
 
 def _average(problem, weights, vs):
     return VALUES[problem.values](weights, _turned(vs), problem.precision)
+
+
+def _average_backward(problem, weights, vs, d_out):
+    """Gradients of `_average`. Those of products come from sum_rows d_out p, one matrix product for all value axes."""
+    average = functools.partial(_average, problem)
+    if problem.values != "product" or len(weights) < vs[-1].shape[0]:
+        return jax.vjp(average, weights, vs)[1](d_out)
+    (d_weights,) = jax.vjp(lambda weights: average(weights, vs), weights)[1](d_out)
+    narrow = vs[-1].dtype
+    moments = jax.lax.dot_general(
+        d_out.astype(narrow),
+        weights.astype(narrow).reshape(len(weights), -1),
+        (((0,), (0,)), ((), ())),
+        precision=problem.precision,
+        preferred_element_type=d_out.dtype,
+    ).reshape(-1, *weights.shape[1:])
+    columns = [*(v.T for v in vs[:-1]), vs[-1]]
+
+    def gradient(kept):
+        total = moments
+        for axis in reversed(range(len(vs))):
+            if axis != kept:
+                width, count = columns[axis].shape
+                after = total.ndim - axis - 2
+                factor = columns[axis].reshape(width, *[1] * axis, count, *[1] * after)
+                total = jnp.sum(total * factor.astype(total.dtype), axis + 1)
+        return total
+
+    *first, last = map(gradient, range(len(vs)))
+    return d_weights, (*(grad.T for grad in first), last)
 
 
 def _turned(side):
