@@ -274,8 +274,10 @@ def learning_figure(sizes: tuple[int, ...], curves: dict[str, LearningCurve]):
             ax.plot(sizes, anchor * np.array(sizes) ** slope, color=f"C{i}")
     left.set_title("κ = 1 / tr K⁻¹")
     right.set_title("ridgeless test error")
-    left.legend(loc="lower left")
-    right.legend(loc="lower left")
+    for ax in (left, right):
+        low, high = ax.get_ylim()
+        ax.set_ylim(low * (low / high) ** (0.1 * len(curves)), high)  # room for the legend
+        ax.legend(loc="lower left")
     return figure
 
 

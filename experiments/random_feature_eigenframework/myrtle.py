@@ -92,8 +92,8 @@ def panel(name: str, config: Myrtle, context: Context, key) -> Panel:
 
 def shuffles(config: Myrtle) -> list[tuple[str, int, float]]:
     """Name, size of the squares and share of them that change places."""
-    squares = [(f"squares of {square} shuffled", square, 1.0) for square in config.squares]
-    return squares + [(f"{share:.0%} of pixels shuffled", 1, share) for share in config.shares]
+    squares = [(f"squares of {square}", square, 1.0) for square in config.squares]
+    return squares + [(f"{share:.0%} shuffled", 1, share) for share in config.shares]
 
 
 def pool_of(name: str, config: Myrtle, context: Context) -> tuple[np.ndarray, jax.Array]:
