@@ -88,6 +88,14 @@ class Myrtle:
     squares: tuple[int, ...]
     shares: tuple[float, ...]
 
+    def __post_init__(self):
+        """Refuses what could only fail after the kernels are computed."""
+        needed = max(*self.sizes, 0) + self.tests, self.ratio_samples + self.ratio_tests
+        if self.pool < max(needed):
+            raise ValueError(f"myrtle.pool must hold {max(needed)} images, samples and tests together, got {self.pool}")
+        if not all(0 <= share <= 1 for share in self.shares):
+            raise ValueError(f"myrtle.shares must lie between 0 and 1, got {self.shares}")
+
 
 SMALL_MYRTLE = Myrtle(
     datasets=("mnist",),
@@ -109,7 +117,7 @@ PAPERS_MYRTLE = Myrtle(
     datasets=("mnist", "svhn", "cifar10"),
     coarser=1,
     pool=50_000,
-    tile=10_000,
+    tile=1000,
     sizes=tuple(np.geomspace(500, 29_000, 15).round().astype(int).tolist()),
     tests=2000,
     draws=10,

@@ -74,13 +74,15 @@ KERNEL_GRID = (*np.geomspace(1e-6, 1e-2, 5).tolist(), 0.1, 0.3, 1.0, 3.0, 10.0)
 
 def real_images(config: Config, context: Context, key) -> Images:
     keys = jax.random.split(key, 6)
-    x, targets = pool_of(context, config.dataset, config.pool)
+    images, targets = pool_of(context, config.dataset, config.pool)
+    rows = lambda images: jnp.asarray(images.reshape(len(images), -1))
+    x = rows(images)
     kernel = jax.jit(lambda x: gram(arc_cosine_kernel, x, mesh=context.mesh))
     with context.section("learning curves"):
-        first, sizes = kernel(x), {"sizes": config.sizes, "tests": config.pool - max(config.sizes)}
-        curve = learning_curve(context, keys[0], first, targets, draws=config.draws, **sizes)
-        second_x, second_targets = pool_of(context, config.second_dataset, config.pool)
-        second_curve = learning_curve(context, keys[1], kernel(second_x), second_targets, draws=config.draws, **sizes)
+        first, sizes = kernel(x), {"sizes": config.sizes, "tests": len(x) - max(config.sizes), "draws": config.draws}
+        curve = learning_curve(context, keys[0], first, targets, **sizes)
+        second, second_targets = pool_of(context, config.second_dataset, config.pool)
+        second_curve = learning_curve(context, keys[1], kernel(rows(second)), second_targets, **sizes)
     with context.section("eigenstructure"):
         eigen = jax.jit(empirical_eigenstructure)(first, targets)
     with context.section("kernel regression"):
@@ -88,20 +90,26 @@ def real_images(config: Config, context: Context, key) -> Images:
     with context.section("random features"):
         features = feature_points(config, context, keys[3], x, targets, eigen)
     with context.section("fitting ratio"):
-        parts = {"samples": config.ratio_samples, "tests": config.pool - config.ratio_samples}
+        parts = {"samples": config.ratio_samples, "tests": len(x) - config.ratio_samples}
         ratios = fitting_ratios(keys[4], first, targets, RATIO_RIDGES, trials=config.ratio_trials, **parts)
     return Images(curve, second_curve, kernel_curves, features, ratios)
 
 
-def pool_of(context: Context, name: str, count: int) -> tuple[jax.Array, jax.Array]:
-    """The first images, standardised by one mean and one deviation, and one-hot labels."""
+def pool_of(context: Context, name: str, count: int, coarser: int = 1) -> tuple[np.ndarray, jax.Array]:
+    """The first images, means over squares of pixels, standardised by one mean and one deviation; one-hot labels."""
     data = context.data(name)
-    x = np.asarray(data.train_x[:count], float).reshape(count, -1)
-    return jnp.asarray((x - x.mean()) / x.std()), jax.nn.one_hot(data.train_y[:count], 10, dtype=jnp.float64)
+    x = np.asarray(data.train_x[:count], float)
+    side, channels = x.shape[1], x.shape[3]
+    if side % coarser:
+        raise ValueError(f"coarser must divide {side}, the side of images of {name}, got {coarser}")
+    x = x.reshape(len(x), side // coarser, coarser, side // coarser, coarser, channels).mean((2, 4))
+    return (x - x.mean()) / x.std(), jax.nn.one_hot(data.train_y[:count], 10, dtype=jnp.float64)
 
 
 def draw(key, pool: int, *sizes: int):
     """Disjoint random parts of a pool."""
+    if sum(sizes) > pool:
+        raise ValueError(f"parts of {sizes} images need a pool of at least {sum(sizes)}, got {pool}")
     return jnp.split(jax.random.permutation(key, pool), np.cumsum(sizes))[: len(sizes)]
 
 

@@ -21,6 +21,7 @@ from experiments.random_feature_eigenframework.images import (
     fitting_ratios,
     learning_curve,
     learning_figure,
+    pool_of,
     ratio_figure,
 )
 from jaxlib_methods.generalization import optimal_fitting_ratio
@@ -69,7 +70,8 @@ def myrtle_panels(config: Myrtle, context: Context, key) -> list[Panel | str]:
 
 
 def panel(name: str, config: Myrtle, context: Context, key) -> Panel:
-    images, targets = pool_of(name, config, context)
+    images, targets = pool_of(context, name, config.pool, config.coarser)
+    images = images.astype(np.float32)
     keys = jax.random.split(key, 3)
 
     def kernel_and_curve(label: str, images: np.ndarray) -> tuple[jax.Array, LearningCurve]:
@@ -96,19 +98,11 @@ def shuffles(config: Myrtle) -> list[tuple[str, int, float]]:
     return squares + [(f"{share:.0%} shuffled", 1, share) for share in config.shares]
 
 
-def pool_of(name: str, config: Myrtle, context: Context) -> tuple[np.ndarray, jax.Array]:
-    """The first images, means over squares of pixels, standardised by one mean and one deviation; one-hot labels."""
-    data = context.data(name)
-    x = data.train_x[: config.pool].astype(np.float32)
-    count, side, _, channels = x.shape
-    fine = side // config.coarser
-    x = x.reshape(count, fine, config.coarser, fine, config.coarser, channels).mean((2, 4))
-    return (x - x.mean()) / x.std(), jax.nn.one_hot(data.train_y[: config.pool], 10, dtype=jnp.float64)
-
-
 def shuffled(key, images: np.ndarray, square: int, share: float) -> np.ndarray:
     """All images after the same random permutation of a share of their squares; an incomplete border stays."""
     count = images.shape[1] // square
+    if count < 2:
+        raise ValueError(f"squares must have at most half of the images' side, {images.shape[1] // 2}, got {square}")
     moved = np.asarray(jax.random.permutation(key, count**2))[: round(share * count**2)]
     order = np.arange(count**2)
     order[np.sort(moved)] = moved

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import random_feature_eigenframework as experiment
-from experiments.random_feature_eigenframework import myrtle
+from experiments.random_feature_eigenframework import images as images_module, myrtle
 from experiments.random_feature_eigenframework.config import Myrtle, Simulation
 from jaxlib_methods.infinite_width import network_gram
 from jaxlib_methods.runtime import DataError
@@ -118,3 +118,25 @@ def test_shuffled_images_share_one_permutation_of_whole_squares(square, share):
         np.testing.assert_array_equal(
             found[0, i : count * square : square, j : count * square : square, 0], corners + 5 * i + j
         )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pool": 40}, r"myrtle\.pool must hold 50 images"),
+        ({"ratio_tests": 21}, r"myrtle\.pool must hold 51 images"),
+        ({"shares": (0.5, 1.5)}, r"myrtle\.shares must lie between 0 and 1"),
+    ],
+)
+def test_bad_sizes_are_refused_before_kernels_are_computed(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY.myrtle, **changes)
+
+
+def test_bad_squares_of_pixels_are_named(context):
+    with pytest.raises(ValueError, match="coarser must divide 8, the side of images of digits, got 3"):
+        images_module.pool_of(context, "digits", 10, coarser=3)
+    with pytest.raises(ValueError, match="at most half of the images' side, 4, got 5"):
+        myrtle.shuffled(jax.random.key(0), np.zeros((1, 8, 8, 1)), 5, 1.0)
+    with pytest.raises(ValueError, match="need a pool of at least 5, got 4"):
+        images_module.draw(jax.random.key(0), 4, 3, 2)

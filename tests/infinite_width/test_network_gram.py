@@ -84,6 +84,12 @@ def test_a_pass_over_pairs_holds_no_covariance_of_an_input_with_itself():
     assert set(seen) == {("Writer", True), ("Reader", False)}
 
 
+def test_rows_that_the_mesh_does_not_divide_have_the_same_variances(mesh8, x64):
+    x, network = images(5), iw.serial(*DEEP)
+    truth = jax.jit(lambda x: iw.network_kernel(network, x))(x)
+    np.testing.assert_allclose(jax.jit(lambda x: iw.network_gram(network, x, mesh=mesh8))(x), truth, rtol=1e-11)
+
+
 def test_a_mesh_of_two_axes_gives_the_same_matrix_and_gradient_without_a_gather(mesh2x4, x64):
     network = iw.serial(*DEEP)
     x, weights = images(8), jax.random.normal(jax.random.key(0), (8, 8))
