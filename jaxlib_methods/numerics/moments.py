@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from jaxlib_methods.numerics.blocks import reduce_rows
 from jaxlib_methods.numerics.checks import require, require_array
 from jaxlib_methods.numerics.padding import pad_rows
+from jaxlib_methods.numerics.symmetric import assemble_symmetric, symmetric_parts
 
 __all__ = ["Moments", "covariance", "moments", "moments_merge"]
 
@@ -57,7 +58,7 @@ def moments(
       TypeError: if `x` is not floating.
       ValueError: if `x` is not a matrix with a row, or `weights` does not match its rows.
 
-    Memory: O(block d + d^2 / tiles). Cost: 2 n d^2 operations over all devices.
+    Memory: O(block d + d^2 / tiles). Cost: about n d^2 operations over all devices, or 2 n d^2 with a `feature_axis`.
 
     >>> m = moments(jnp.array([[0.0, 1.0], [2.0, 3.0]]))
     >>> m.mean.tolist(), covariance(m).tolist()
@@ -103,8 +104,10 @@ def _reduce(x: Array, weights: Array, block: int, columns: Callable[[Array], Arr
         count = w.sum()
         mean = jnp.einsum("n,nd->d", w, x, precision="highest") / _nonzero(count)
         offset = x - mean[None]
-        scatter = jnp.einsum("ni,nj->ij", w[:, None] * offset, columns(offset), precision="highest")
-        return Moments(count, mean, scatter)
+        weighted, right = w[:, None] * offset, columns(offset)
+        if right.shape == offset.shape:
+            return Moments(count, mean, assemble_symmetric(symmetric_parts(weighted, right)))
+        return Moments(count, mean, jnp.einsum("ni,nj->ij", weighted, right, precision="highest"))
 
     return reduce_rows(summarise, lambda a, b: _merge(a, b, columns), (x, weights), block=block)
 

@@ -37,7 +37,7 @@ def test_blocks_and_parts_add_up_to_the_stored_features(block, x64):
     assert_close(normal_equations_merge(*parts), ours)
 
 
-def test_panels_of_the_upper_triangle_make_the_whole_matrix(x64):
+def test_halves_of_wide_features_make_the_whole_matrix(x64):
     x, y, w = draw(5)
     lift = jax.random.normal(jax.random.key(3), (3, 1100))
     z = jnp.cos(x @ lift)
