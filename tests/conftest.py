@@ -1,5 +1,6 @@
 """Eight simulated devices and strict numerics for every test."""
 
+import gc
 import os
 from importlib.metadata import version
 
@@ -16,6 +17,8 @@ import jax
 import jaxtyping
 import pytest
 from jax.sharding import AxisType
+
+gc.set_threshold(100_000, 50, 50)  # tracing makes many objects that live: collecting as often as usual takes 6 %
 
 if os.environ["JAX_PLATFORMS"] == "cpu":
     jax.config.update("jax_num_cpu_devices", 8)

@@ -5,13 +5,16 @@ knows of images is taken away by shuffling their pixels. Kernels are computed in
 run that was killed goes on with the next.
 """
 
+import functools
 import io
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from experiments.harness import Claim, Context, sheet
 from experiments.random_feature_eigenframework.config import RATIO_NOISES, Myrtle
@@ -120,9 +123,7 @@ def tangent_kernel(label: str, tile: int, context: Context, images: np.ndarray) 
     folder = context.directory / "checkpoints" / f"kernel of {label}"
     if context.job.first:
         folder.mkdir(parents=True, exist_ok=True)
-    layers = network(images.shape[1])
-    square = jax.jit(lambda a: network_gram(layers, a, mesh=context.mesh))
-    beside = jax.jit(lambda a, b: network_gram(layers, a, b, mesh=context.mesh))
+    kernel_of = compiled_kernel(images.shape[1], context.mesh)
     parts = [slice(start, start + tile) for start in range(0, len(images), tile)]
     pairs = [*itertools.combinations_with_replacement(range(len(parts)), 2)]
     kernel = np.empty((len(images), len(images)))
@@ -132,13 +133,19 @@ def tangent_kernel(label: str, tile: int, context: Context, images: np.ndarray) 
             values = np.load(file)
         else:
             rows, columns = images[parts[i]], images[parts[j]]
-            values = to_host(square(rows) if i == j else beside(rows, columns))
+            values = to_host(kernel_of(rows) if i == j else kernel_of(rows, columns))
             if context.job.first:
                 buffer = io.BytesIO()
                 np.save(buffer, values)
                 write_atomic(file, buffer.getvalue())
         kernel[parts[i], parts[j]], kernel[parts[j], parts[i]] = values, values.T
     return kernel / np.mean(np.diag(kernel))
+
+
+@functools.cache
+def compiled_kernel(side: int, mesh: Mesh | None) -> Callable:
+    """The tangent kernel of one tile or of two, compiled once for all sets of images of this side."""
+    return jax.jit(functools.partial(network_gram, network(side), mesh=mesh))
 
 
 def best_ratios(ratios: Ratios) -> np.ndarray:
