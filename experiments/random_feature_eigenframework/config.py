@@ -151,7 +151,7 @@ class Config:
 
 PRESETS = {
     "quick": Config(),
-    "cifar10": Config(cifar_pool=5000),
+    "cifar10": Config(cifar_pool=10_000),
     "myrtle": Config(myrtle=SMALL_MYRTLE),
     "full": Config(
         simulation=PAPERS,
