@@ -48,6 +48,7 @@ from experiments.harness.config import UsageError
 from experiments.harness.json_values import to_json
 from experiments.harness.progress import progress
 from experiments.harness.run_folder import environment
+from jaxlib_methods.runtime.data import DataError
 from jaxlib_methods.runtime.files import read_json, write_json
 
 __all__ = ["run_benchmarks"]
@@ -84,6 +85,8 @@ def _record(path: Path) -> dict[str, Any]:
         ]
     except ModuleNotFoundError as error:
         raise UsageError(f"benchmarks of {path.stem}: {error}; install the dependency group peers") from error
+    except DataError as error:
+        raise UsageError(f"benchmarks of {path.stem}: {error}") from error
     return {
         "slug": path.stem,
         "environment": _environment(path.stem) | {"load": load},

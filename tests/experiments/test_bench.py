@@ -97,6 +97,25 @@ def test_a_peer_that_does_not_fit_is_not_run_and_memory_is_of_the_last_size_that
     assert large["ours"]["peak_bytes"] == 2000
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ('DataError("mnist is nowhere")', "benchmarks of fake_mean: mnist is nowhere"),
+        ('ModuleNotFoundError("no torch")', "benchmarks of fake_mean: no torch; install the dependency group peers"),
+    ],
+)
+def test_missing_data_and_peers_are_told_in_one_line(record_of, fakes, capsys, error, words):
+    text = f"""
+        from jaxlib_methods.runtime import DataError
+        def cases():
+            raise {error}
+            yield
+    """
+    (fakes / "benchmarks" / "fake_mean.py").write_text(PREAMBLE + textwrap.dedent(text))
+    assert main(["bench", "fake_mean"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {words}"
+
+
 def test_overhead_and_memory_are_held_against_their_bounds(record_of):
     record = record_of(
         """
