@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 __all__ = ["assemble_symmetric", "symmetric_parts"]
 
 
-PIECE = 512
+PIECE = 256
 
 
 def symmetric_parts(a: Float[Array, "n k"], b: Float[Array, "n k"]) -> PyTree[Float[Array, "..."]]:
