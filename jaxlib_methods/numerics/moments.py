@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from jaxlib_methods.numerics.blocks import reduce_rows
 from jaxlib_methods.numerics.checks import require, require_array
 from jaxlib_methods.numerics.padding import pad_rows
-from jaxlib_methods.numerics.symmetric import assemble_symmetric, symmetric_parts
+from jaxlib_methods.numerics.symmetric_product import assemble_symmetric, symmetric_parts
 
 __all__ = ["Moments", "covariance", "moments", "moments_merge"]
 

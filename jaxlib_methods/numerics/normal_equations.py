@@ -17,7 +17,7 @@ from jaxlib_methods.numerics.blocks import reduce_rows
 from jaxlib_methods.numerics.checks import require, require_array, require_finite, require_nonnegative
 from jaxlib_methods.numerics.padding import pad_rows
 from jaxlib_methods.numerics.psd import in_float64, inverse_forms, kept, psd_solve, solve_spectrum, spectrum_of
-from jaxlib_methods.numerics.symmetric import assemble_symmetric, symmetric_parts
+from jaxlib_methods.numerics.symmetric_product import assemble_symmetric, symmetric_parts
 
 __all__ = [
     "FeaturePath",
@@ -102,7 +102,7 @@ def normal_equations(
     share = -(-width // tiles)
 
     def products(weighted, z):
-        """Columns of this device, or on one device half of them all."""
+        """Columns of this device, or the parts of the whole where columns are not split."""
         if tiles == 1:
             return symmetric_parts(weighted, z)
         z = jnp.pad(z, ((0, 0), (0, share * tiles - width)))

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlib_methods.numerics.symmetric import assemble_symmetric, symmetric_parts
+from jaxlib_methods.numerics.symmetric_product import assemble_symmetric, symmetric_parts
 
 
 def draw(rows, columns):
